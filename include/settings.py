@@ -1,0 +1,43 @@
+"""Every setting of the repository, with its default. Each is read from the environment as ``MLOPS_<NAME>``.
+
+Secrets are not settings: they come from Airflow connections and Kubernetes Secrets.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from include.code_version import ROOT
+
+
+class Settings(BaseSettings):
+    """The deployment's settings; `settings()` is the one instance."""
+
+    model_config = SettingsConfigDict(env_prefix="MLOPS_", frozen=True)
+
+    runtime: Literal["local", "kubernetes"] = Field(
+        "local", description="where steps run: child processes of the worker, or pods"
+    )
+    lake_uri: str = Field(str(ROOT / "build" / "lake"), description="root of the data lake: a folder or s3://bucket/prefix")
+    source: str = Field("simulator", description="`simulator`, or a path or s3:// glob of Parquet files")
+    simulator_seed: int = Field(42, description="seed of the simulated transactions")
+    mlflow_tracking_uri: str = Field("http://127.0.0.1:5000", description="address of the MLflow server")
+    mlflow_experiment: str = Field("fraud", description="MLflow experiment of the training runs")
+    model_name: str = Field("fraud", description="registered model in MLflow")
+    step_image: str = Field("mlops-dags/steps", description="image of the steps, without tag: the tag is the git commit")
+    namespace: str = Field("mlops", description="Kubernetes namespace of the steps' pods")
+    service_account: str = Field("mlops-steps", description="service account of the steps' pods")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder a lake URI names, or None when it is not on a file system."""
+    return None if "://" in uri and not uri.startswith("file://") else Path(uri.removeprefix("file://"))
