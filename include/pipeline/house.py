@@ -1,0 +1,40 @@
+"""What every DAG of the repository has in common."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+# A step that says "bad input" or "no" would say it again.
+RETRIES = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=["include.pipeline.outcome.StepBadInput", "include.pipeline.outcome.StepRefused"],
+            action=RetryAction.FAIL,
+            reason="bad input or a refusal: a retry cannot help",
+        )
+    ]
+)
+
+HOUSE: dict[str, Any] = {
+    "start_date": datetime(2025, 1, 1, tzinfo=UTC),
+    "catchup": False,
+    # Two runs would write the same partitions and move the same alias.
+    "max_active_runs": 1,
+    "default_args": {
+        "owner": "mlops",
+        "retries": 2,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=15),
+        "retry_policy": RETRIES,
+    },
+}
+
+
+def day(param: str) -> str:
+    """The form's field `param`; left empty, the last day that was over at the logical date.
+
+    A run from the UI may have no logical date: then its own start counts, which a second try of the run still has.
+    """
+    return "{{ params." + param + " or macros.ds_add((dag_run.logical_date or dag_run.run_after) | ds, -1) }}"

@@ -1,0 +1,67 @@
+"""A step as a child process of the Airflow worker (MLOPS_RUNTIME=local)."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
+from airflow.sdk import BaseOperator
+
+from include.code_version import ROOT, code_version
+from include.command import EXPECTED_VERSION
+from include.pipeline.flags import argv
+from include.pipeline.outcome import announce, read_answer, settle
+
+
+class LocalStep(BaseOperator):
+    """Run ``python -m module --flag value …`` and return the answer it wrote.
+
+    :param module: the step, ``include.<room>.<step>``
+    :param flags: its flags; templates and other tasks' outputs are filled in
+    :param each: the flag in which the instances of a mapped task differ
+    :param skip_when_refused: a "no" (exit code 3) skips the task instead of failing it
+    """
+
+    template_fields: Sequence[str] = ("flags", "each")
+    ui_color = "#e8f4ea"
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        flags: dict[str, Any],
+        each: dict[str, Any] | None = None,
+        skip_when_refused: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.module = module
+        self.flags = flags
+        self.each = each
+        self.skip_when_refused = skip_when_refused
+        self.process = SubprocessHook()
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Run the step in a session of its own, its log lines in the task's log."""
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            EXPECTED_VERSION: code_version(),
+        }
+        with tempfile.TemporaryDirectory(prefix="step-") as folder:
+            result = Path(folder) / "result.json"
+            command = [sys.executable, *argv(self.module, {**self.flags, **(self.each or {})}), "--result", str(result)]
+            done = self.process.run_command(command, env=environment, cwd=str(ROOT))
+            answer = read_answer(result)
+        if answer and done.exit_code:
+            context["ti"].xcom_push(key="return_value", value=answer)
+        settle(self.module, done.exit_code, answer, self.skip_when_refused)
+        announce(context, answer)
+        return answer
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end the step and whatever it started."""
+        self.process.send_sigterm()

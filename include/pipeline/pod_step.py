@@ -1,0 +1,153 @@
+"""A step as a pod: the house KubernetesPodOperator (MLOPS_RUNTIME=kubernetes).
+
+Every override of the operator's defaults stands here, once, with its reason.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from kubernetes.client import models as k8s
+
+from include.code_version import code_version
+from include.command import EXPECTED_VERSION
+from include.pipeline.flags import argv
+from include.pipeline.outcome import announce, settle
+from include.pipeline.profiles import PROFILES, Profile
+from include.settings import settings
+
+RESULT = "/airflow/xcom/return.json"
+STEP_USER = 65532
+# Pod Security level "restricted", and a root file system that nobody writes to.
+LOCKED_DOWN = k8s.V1SecurityContext(
+    allow_privilege_escalation=False,
+    capabilities=k8s.V1Capabilities(drop=["ALL"]),
+    read_only_root_filesystem=True,
+    run_as_non_root=True,
+    run_as_user=STEP_USER,
+    seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+)
+
+
+class PodStep(KubernetesPodOperator):
+    """Run ``python -m module --flag value …`` in a pod of this commit's image and return the answer it wrote.
+
+    :param module: the step, ``include.<room>.<step>``
+    :param flags: its flags; templates and other tasks' outputs are filled in
+    :param profile: name of a resource profile
+    :param each: the flag in which the instances of a mapped task differ
+    :param skip_when_refused: a "no" (exit code 3) skips the task instead of failing it
+    """
+
+    template_fields: Sequence[str] = ("flags", "each", *KubernetesPodOperator.template_fields)
+
+    def __init__(
+        self,
+        *,
+        module: str,
+        flags: dict[str, Any],
+        profile: str,
+        each: dict[str, Any] | None = None,
+        skip_when_refused: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.module = module
+        self.flags = flags
+        self.each = each
+        self.profile = profile
+        self.skip_when_refused = skip_when_refused
+        size = PROFILES[profile]
+        super().__init__(
+            # The image is of the same commit as this DAG file.
+            image=f"{settings().step_image}:{code_version()}",
+            image_pull_policy="IfNotPresent",
+            namespace=settings().namespace,
+            name=module.removeprefix("include.").replace(".", "-").replace("_", "-"),
+            cmds=["python"],
+            arguments=[*argv(module, {}), "--result", RESULT],
+            labels={
+                "app.kubernetes.io/name": "mlops-step",
+                "app.kubernetes.io/part-of": "mlops-dags",
+                "app.kubernetes.io/component": module.split(".")[1],
+                "app.kubernetes.io/managed-by": "airflow",
+            },
+            env_vars=[
+                k8s.V1EnvVar(name=EXPECTED_VERSION, value=code_version()),
+                # The only places a pod may write to.
+                k8s.V1EnvVar(name="HOME", value="/tmp"),  # noqa: S108
+                k8s.V1EnvVar(name="MPLCONFIGDIR", value="/tmp/matplotlib"),  # noqa: S108
+            ],
+            # Settings and secrets of the deployment, by name only; a step that needs none runs without them.
+            env_from=[
+                k8s.V1EnvFromSource(config_map_ref=k8s.V1ConfigMapEnvSource(name="mlops-settings", optional=True)),
+                k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name="mlops-secrets", optional=True)),
+            ],
+            volumes=[k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit="1Gi"))],
+            volume_mounts=[k8s.V1VolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108
+            container_resources=_resources(size),
+            security_context=k8s.V1PodSecurityContext(run_as_non_root=True, fs_group=STEP_USER),
+            container_security_context=LOCKED_DOWN,
+            # The XCom sidecar is a container like any other: the restricted level applies to it too.
+            xcom_sidecar_container_security_context=LOCKED_DOWN.to_dict(),
+            service_account_name=settings().service_account,
+            # No step talks to the Kubernetes API; those that will must ask for the token.
+            automount_service_account_token=False,
+            do_xcom_push=True,
+            # The wait is the triggerer's, not a worker slot's, and survives a restart of either.
+            deferrable=True,
+            durable=True,
+            # Lines of a deferred pod's log reach the task's log while it runs, and before the pod is deleted.
+            logging_interval=10,
+            # A failed pod stays for a look; `airflow kubernetes cleanup-pods` removes it later.
+            on_finish_action="delete_succeeded_pod",
+            on_kill_action="delete_pod",
+            # A pod that starts late (or never) must not outlive its task: Kubernetes itself ends it.
+            active_deadline_seconds=size.deadline_seconds,
+            startup_timeout_seconds=300,
+            execution_timeout=timedelta(seconds=size.deadline_seconds + 300),
+            # The last lines of the log become the task's error message.
+            termination_message_policy="FallbackToLogsOnError",
+            **kwargs,
+        )
+
+    def execute(self, context: Any) -> Any:
+        """Fill the flags into the pod's arguments, now that Airflow has rendered them."""
+        self.arguments = [*argv(self.module, {**self.flags, **(self.each or {})}), "--result", RESULT]
+        return self._announced(context, super().execute(context))
+
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        """Come back from the triggerer."""
+        return self._announced(context, super().trigger_reentry(context, event))
+
+    def _announced(self, context: Any, answer: Any) -> Any:
+        if answer:
+            announce(context, answer)
+        return answer
+
+    def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
+        """Turn the operator's one kind of failure into the contract's three."""
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as failure:
+            try:
+                settle(self.module, self._exit_code(remote_pod), xcom_result, self.skip_when_refused)
+            except AirflowException as outcome:
+                raise outcome from failure
+            raise
+
+    def _exit_code(self, pod: k8s.V1Pod) -> int | None:
+        for container in (pod.status and pod.status.container_statuses) or []:
+            if container.name == self.base_container_name and container.state and container.state.terminated:
+                return container.state.terminated.exit_code
+        return None
+
+
+def _resources(size: Profile) -> k8s.V1ResourceRequirements:
+    return k8s.V1ResourceRequirements(
+        requests={"cpu": size.cpu_request, "memory": size.memory_request, "ephemeral-storage": "256Mi"},
+        limits={"cpu": size.cpu_limit, "memory": size.memory_limit, "ephemeral-storage": "2Gi"},
+    )

@@ -1,0 +1,24 @@
+"""Named resource profiles of the steps' pods: pick one by name, never write numbers in a DAG."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a pod asks for, what it may take, and how long it may run."""
+
+    cpu_request: str
+    cpu_limit: str
+    memory_request: str
+    memory_limit: str
+    deadline_seconds: int
+
+
+PROFILES = {
+    # arithmetic on dates, calls to MLflow
+    "small": Profile("100m", "500m", "256Mi", "512Mi", deadline_seconds=600),
+    # a month of transactions in memory
+    "data": Profile("500m", "1", "512Mi", "1536Mi", deadline_seconds=1800),
+    # forests: two cores, so that a fit is not slower than on a laptop
+    "training": Profile("1", "2", "1Gi", "3Gi", deadline_seconds=3600),
+}

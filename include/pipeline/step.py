@@ -1,0 +1,53 @@
+"""`step()`: one command of the repository as one Airflow task, in a pod or as a child process.
+
+Nothing else in the repository asks where a step runs.
+"""
+
+from typing import Any
+
+from airflow.sdk import Asset, BaseOperator, XComArg
+
+from include.pipeline.profiles import PROFILES
+from include.settings import settings
+
+
+def step(
+    task_id: str,
+    module: str,
+    flags: dict[str, Any],
+    *,
+    profile: str = "small",
+    skip_when_refused: bool = False,
+    outlets: list[Asset] | None = None,
+) -> BaseOperator:
+    """One task that runs ``python -m module`` with `flags`.
+
+    A flag's value may be a template or another task's output. The step's answer becomes the task's XCom and the
+    extra of the events of its `outlets`. `skip_when_refused`: a "no" (exit code 3) skips instead of failing.
+    """
+    operator, more = _runtime(profile)
+    return operator(
+        task_id=task_id, module=module, flags=flags, skip_when_refused=skip_when_refused, outlets=outlets or [], **more
+    )
+
+
+def mapped_step(
+    task_id: str, module: str, flags: dict[str, Any], *, each: str, over: XComArg, profile: str = "small"
+) -> Any:
+    """One task instance for each element of `over` (a list, known when the run reaches it), given as the flag `each`."""
+    operator, more = _runtime(profile)
+    return operator.partial(
+        task_id=task_id, module=module, flags=flags, map_index_template="{{ task.each['" + each + "'] }}", **more
+    ).expand(each=over.map(lambda value: {each: value}))
+
+
+def _runtime(profile: str) -> tuple[Any, dict[str, Any]]:
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}; add it to include/pipeline/profiles.py")
+    if settings().runtime == "kubernetes":
+        from include.pipeline.pod_step import PodStep  # costs seconds to import
+
+        return PodStep, {"profile": profile}
+    from include.pipeline.local_step import LocalStep
+
+    return LocalStep, {}
