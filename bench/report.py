@@ -78,7 +78,7 @@ class Report:
             figures = (f"{row[column]:,.4g}" for column in ("median", "min", "max"))
             table.add_row(row["who"], row["metric"], row["unit"], *figures, str(row["runs"]))
         for what, value in self.ratios.items():
-            table.add_row(what, "ratio", "×", f"{value:,.4g}", "", "", "")
+            table.add_row(what, "ratio", "x", f"{value:,.4g}", "", "", "")
         return table
 
     def _promises(self) -> Table:
