@@ -1,0 +1,1 @@
+"""The stack as plain processes on one machine: no Docker, no cluster."""
