@@ -22,7 +22,6 @@ class LocalStep(BaseOperator):
     :param module: the step, ``include.<room>.<step>``
     :param flags: its flags; templates and other tasks' outputs are filled in
     :param each: the flag in which the instances of a mapped task differ
-    :param skip_when_refused: a "no" (exit code 3) skips the task instead of failing it
     """
 
     template_fields: Sequence[str] = ("flags", "each")
@@ -34,14 +33,12 @@ class LocalStep(BaseOperator):
         module: str,
         flags: dict[str, Any],
         each: dict[str, Any] | None = None,
-        skip_when_refused: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.module = module
         self.flags = flags
         self.each = each
-        self.skip_when_refused = skip_when_refused
         self.process = SubprocessHook()
 
     def execute(self, context: Any) -> dict[str, Any]:
@@ -58,7 +55,7 @@ class LocalStep(BaseOperator):
             answer = read_answer(result)
         if answer and done.exit_code:
             context["ti"].xcom_push(key="return_value", value=answer)
-        settle(self.module, done.exit_code, answer, self.skip_when_refused)
+        settle(self.module, done.exit_code, answer)
         announce(context, answer)
         return answer
 

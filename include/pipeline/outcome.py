@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException
 
 from include.command import BAD_INPUT, DONE, REFUSED
 
@@ -30,13 +30,11 @@ def read_answer(path: Path) -> dict[str, Any]:
         return {}
 
 
-def settle(what: str, exit_code: int | None, answer: Mapping[str, Any] | None, skip_when_refused: bool) -> None:
+def settle(what: str, exit_code: int | None, answer: Mapping[str, Any] | None) -> None:
     """Return when the step is done; otherwise raise what its exit code asks for."""
     if exit_code == DONE:
         return
     why = (answer or {}).get("error") or "see the log above"
-    if exit_code == REFUSED and skip_when_refused:
-        raise AirflowSkipException(f"{what}: {why}")
     failure = {BAD_INPUT: StepBadInput, REFUSED: StepRefused}.get(exit_code or -1, StepFailed)
     raise failure(f"{what} exited with {exit_code}: {why}")
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.providers.cncf.kubernetes.utils.xcom_sidecar import PodDefaults
+from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
 from include.code_version import code_version
@@ -20,14 +21,18 @@ from include.settings import settings
 
 RESULT = "/airflow/xcom/return.json"
 STEP_USER = 65532
+STARTUP_SECONDS = 300
 # Pod Security level "restricted", and a root file system that nobody writes to.
-LOCKED_DOWN = k8s.V1SecurityContext(
-    allow_privilege_escalation=False,
-    capabilities=k8s.V1Capabilities(drop=["ALL"]),
-    read_only_root_filesystem=True,
-    run_as_non_root=True,
-    run_as_user=STEP_USER,
-    seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+LOCKED_DOWN = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": STEP_USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+SIDECAR_RESOURCES = k8s.V1ResourceRequirements(
+    requests={"cpu": "1m", "memory": "10Mi"}, limits={"cpu": "50m", "memory": "32Mi"}
 )
 
 
@@ -38,7 +43,6 @@ class PodStep(KubernetesPodOperator):
     :param flags: its flags; templates and other tasks' outputs are filled in
     :param profile: name of a resource profile
     :param each: the flag in which the instances of a mapped task differ
-    :param skip_when_refused: a "no" (exit code 3) skips the task instead of failing it
     """
 
     template_fields: Sequence[str] = ("flags", "each", *KubernetesPodOperator.template_fields)
@@ -50,14 +54,12 @@ class PodStep(KubernetesPodOperator):
         flags: dict[str, Any],
         profile: str,
         each: dict[str, Any] | None = None,
-        skip_when_refused: bool = False,
         **kwargs: Any,
     ) -> None:
         self.module = module
         self.flags = flags
         self.each = each
         self.profile = profile
-        self.skip_when_refused = skip_when_refused
         size = PROFILES[profile]
         super().__init__(
             # The image is of the same commit as this DAG file.
@@ -90,11 +92,10 @@ class PodStep(KubernetesPodOperator):
             security_context=k8s.V1PodSecurityContext(run_as_non_root=True, fs_group=STEP_USER),
             container_security_context=LOCKED_DOWN,
             # The XCom sidecar is a container like any other: the restricted level applies to it too.
-            xcom_sidecar_container_security_context=LOCKED_DOWN.to_dict(),
+            xcom_sidecar_container_security_context=LOCKED_DOWN,
             service_account_name=settings().service_account,
             # No step talks to the Kubernetes API; those that will must ask for the token.
             automount_service_account_token=False,
-            do_xcom_push=True,
             # The wait is the triggerer's, not a worker slot's, and survives a restart of either.
             deferrable=True,
             durable=True,
@@ -105,12 +106,23 @@ class PodStep(KubernetesPodOperator):
             on_kill_action="delete_pod",
             # A pod that starts late (or never) must not outlive its task: Kubernetes itself ends it.
             active_deadline_seconds=size.deadline_seconds,
-            startup_timeout_seconds=300,
-            execution_timeout=timedelta(seconds=size.deadline_seconds + 300),
+            startup_timeout_seconds=STARTUP_SECONDS,
             # The last lines of the log become the task's error message.
             termination_message_policy="FallbackToLogsOnError",
-            **kwargs,
+            **kwargs
+            | {
+                "do_xcom_push": True,
+                "execution_timeout": timedelta(seconds=size.deadline_seconds + STARTUP_SECONDS),
+            },
         )
+
+    def build_pod_request_obj(self, context: Any = None, *, dry_run: bool = False) -> k8s.V1Pod:
+        """The operator has no argument for the sidecar's resources, and a quota refuses a container without any."""
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        for container in pod.spec.containers:
+            if container.name == PodDefaults.SIDECAR_CONTAINER_NAME:
+                container.resources = SIDECAR_RESOURCES
+        return pod
 
     def execute(self, context: Any) -> Any:
         """Fill the flags into the pod's arguments, now that Airflow has rendered them."""
@@ -130,11 +142,9 @@ class PodStep(KubernetesPodOperator):
         """Turn the operator's one kind of failure into the contract's three."""
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
-        except AirflowSkipException:
-            raise
         except AirflowException as failure:
             try:
-                settle(self.module, self._exit_code(remote_pod), xcom_result, self.skip_when_refused)
+                settle(self.module, self._exit_code(remote_pod), xcom_result)
             except AirflowException as outcome:
                 raise outcome from failure
             raise

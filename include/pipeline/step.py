@@ -17,17 +17,16 @@ def step(
     flags: dict[str, Any],
     *,
     profile: str = "small",
-    skip_when_refused: bool = False,
     outlets: list[Asset] | None = None,
 ) -> BaseOperator:
     """One task that runs ``python -m module`` with `flags`.
 
     A flag's value may be a template or another task's output. The step's answer becomes the task's XCom and the
-    extra of the events of its `outlets`. `skip_when_refused`: a "no" (exit code 3) skips instead of failing.
+    extra of the events of its `outlets`.
     """
     operator, more = _runtime(profile)
     return operator(
-        task_id=task_id, module=module, flags=flags, skip_when_refused=skip_when_refused, outlets=outlets or [], **more
+        task_id=task_id, module=module, flags=flags, outlets=outlets or [], **more
     )
 
 
