@@ -1,6 +1,7 @@
 """Where runs, models and the alias `champion` live: MLflow."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,9 @@ def finished_run(client: MlflowClient, fingerprint: str) -> Run | None:
 def onnx_of_run(client: MlflowClient, run_id: str) -> bytes:
     """The bytes of a run's model."""
     model_id = client.get_run(run_id).data.tags[MODEL_ID]
-    folder = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model_id}/{ONNX_FILE}")
-    return Path(folder).read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        model = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=folder)
+        return (Path(model) / ONNX_FILE).read_bytes()
 
 
 def version_with_alias(client: MlflowClient, alias: str) -> Version | None:

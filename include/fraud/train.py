@@ -68,7 +68,7 @@ def main(args: Args) -> Trained:
         log.info("run %s already did this", done.info.run_id)
         return Trained.model_validate_json(done.data.tags["trained"])
     rows = args.dataset.read()
-    chosen = select(args.candidate, rows, args.plan.fold)
+    chosen = select(args.candidate, rows, args.plan.fold, feature_matrix)
     log.info("%s: %s is best on the validation week, %s", args.candidate, chosen.parameters, chosen.validation)
     training, test = rows_to_train(rows, args.plan.fold), rows_to_test(rows, args.plan.fold)
     started = time.perf_counter()
