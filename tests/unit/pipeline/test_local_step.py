@@ -1,0 +1,82 @@
+"""A step as a child process: answer, failure, and nothing left behind when the task is killed."""
+
+import threading
+import time
+
+import psutil
+import pytest
+from airflow.sdk import Asset
+
+from include.pipeline import local_step
+from include.pipeline.local_step import LocalStep
+from include.pipeline.outcome import StepBadInput
+
+
+class Event:
+    extra: dict | None = None
+
+
+class TaskInstance:
+    def __init__(self):
+        self.pushed = {}
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
+
+
+def context(operator):
+    """What Airflow hands to a task, as far as a step looks at it."""
+    return {"task": operator, "ti": TaskInstance(), "outlet_events": {asset: Event() for asset in operator.outlets}}
+
+
+def test_the_answer_is_returned_and_announced():
+    asset = Asset("a", uri="mlops://a")
+    operator = LocalStep(
+        task_id="plan",
+        module="include.fraud.plan",
+        flags={"as_of": "2025-06-29", "form": {"rule": "not_worse"}},
+        outlets=[asset],
+    )
+    given = context(operator)
+    answer = operator.execute(given)
+    assert answer["rule"] == "not_worse"
+    assert given["outlet_events"][asset].extra == answer
+
+
+def test_bad_input_reaches_the_task_with_its_message():
+    operator = LocalStep(
+        task_id="plan", module="include.fraud.plan", flags={"as_of": "2025-06-29", "form": {"gap_days": 3}}
+    )
+    given = context(operator)
+    with pytest.raises(StepBadInput, match="gap_days=3"):
+        operator.execute(given)
+    assert "gap_days=3" in given["ti"].pushed["return_value"]["error"]
+
+
+def test_a_mapped_instance_adds_its_own_flag():
+    operator = LocalStep(
+        task_id="plan", module="include.fraud.plan", flags={"as_of": "2025-06-29"}, each={"form": {"train_days": 14}}
+    )
+    assert operator.execute(context(operator))["fold"]["train_days"] == 14
+
+
+def test_a_killed_task_leaves_no_process(tmp_path, monkeypatch):
+    """The step here starts a child of its own, as a training that uses several processes would."""
+    (tmp_path / "sleeper.py").write_text(
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    )
+    monkeypatch.setattr(local_step, "ROOT", tmp_path)
+    operator = LocalStep(task_id="sleep", module="sleeper", flags={})
+    worker = threading.Thread(target=lambda: pytest.raises(Exception, operator.execute, context(operator)))
+    worker.start()
+    deadline = time.monotonic() + 30
+    family = []
+    while len(family) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        child = operator.process.sub_process
+        family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)] if child else []
+    assert len(family) == 2
+    operator.on_kill()
+    worker.join(timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
