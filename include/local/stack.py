@@ -9,10 +9,12 @@ from include.code_version import ROOT
 from include.local.airflow_standalone import airflow_standalone
 from include.local.mlflow_server import mlflow_server
 from include.local.process import Process
+from include.local.process_group import MARK
 from include.local.state import State
 from include.local.supervisor import Supervisor
 
 OTHERS_SETTINGS = ("AIRFLOW", "MLFLOW_", "PYTHON", "_AIRFLOW")
+OURS = ("MLOPS_STATE", MARK)  # about the processes, not about what the tasks do
 
 
 def bring_up(state: State, say: Callable[[str], None], dags: Path = ROOT / "dags") -> Supervisor:
@@ -33,7 +35,7 @@ def processes(state: State, ports: Mapping[str, int], dags: Path) -> Sequence[Pr
 
 def tasks_environment(state: State, mlflow_address: str) -> dict[str, str]:
     """The repository's settings as every task sees them: the caller's, on this stack."""
-    asked = {name: value for name, value in os.environ.items() if name.startswith("MLOPS_")}
+    asked = {name: value for name, value in os.environ.items() if name.startswith("MLOPS_") and name not in OURS}
     return {
         **asked,
         "MLOPS_RUNTIME": "local",

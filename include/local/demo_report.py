@@ -1,0 +1,86 @@
+"""What the demo ends with: tables for people, ``build/demo/summary.json`` for machines."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from include.code_version import ROOT, code_version
+from include.local.dag_runs import DagRun
+from include.local.demo_retrain import Retrain, RetrainDemo
+
+FOLDER = ROOT / "build" / "demo"
+METRICS = {"auc_roc": "AUC", "average_precision": "AP", "card_precision_100": "CP@100"}
+
+
+def show(demo: RetrainDemo, addresses: Mapping[str, str], console: Console) -> None:
+    """Print every retrain's candidates, every verdict, the time of every run, and where to look further."""
+    for retrain in demo.retrains:
+        console.print(_candidates(retrain))
+        console.print(str(retrain.evaluation.get("verdict", "")), highlight=False)
+    table = Table("step", "verdict", "said", title="verdicts")
+    for verdict in demo.verdicts:
+        table.add_row(verdict.what, "[green]good[/]" if verdict.good else "[red]BAD[/]", verdict.said)
+    console.print(table)
+    for name, address in addresses.items():
+        console.print(f"{name}: {address}", soft_wrap=True)
+
+
+def write(
+    demo: RetrainDemo, source: str, addresses: Mapping[str, str], durations: Mapping[str, float], folder: Path = FOLDER
+) -> Path:
+    """Write the summary; whoever reads it sees all of it or nothing."""
+    summary = {
+        "commit": code_version(),
+        "source": source,
+        "good": good(demo),
+        "steps": [_run(run) for run in demo.runs],
+        "retrains": [asdict(retrain) for retrain in demo.retrains],
+        "verdicts": [asdict(verdict) for verdict in demo.verdicts],
+        "durations": {name: round(seconds, 1) for name, seconds in durations.items()},
+        "addresses": dict(addresses),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "summary.json"
+    whole = file.with_suffix(".tmp")
+    whole.write_text(json.dumps(summary, indent=2, default=str) + "\n")
+    whole.replace(file)
+    return file
+
+
+def good(demo: RetrainDemo) -> bool:
+    """Whether something was shown, and all of it is good."""
+    return bool(demo.verdicts) and all(verdict.good for verdict in demo.verdicts)
+
+
+def _candidates(retrain: Retrain) -> Table:
+    winner = retrain.evaluation.get("winner")
+    winner = winner.get("candidate") if isinstance(winner, dict) else winner
+    table = Table("candidate", title=f"retrain as of {retrain.as_of}: {retrain.seconds:.0f} s", title_justify="left")
+    for fold in ("validation", "test"):
+        for name in METRICS.values():
+            table.add_column(f"{fold}\n{name}", justify="right")
+    table.add_column("training\nseconds", justify="right")
+    for candidate in retrain.candidates:
+        figures = [_figure(candidate.get(fold) or {}, metric) for fold in ("validation", "test") for metric in METRICS]
+        name = str(candidate.get("candidate", "?"))
+        shown = f"[bold green]{name} (winner)[/]" if name == winner else name
+        table.add_row(shown, *figures, _figure(candidate, "train_seconds", digits=1))
+    return table
+
+
+def _figure(values: Mapping[str, Any], name: str, digits: int = 3) -> str:
+    return f"{values[name]:.{digits}f}" if isinstance(values.get(name), int | float) else "-"
+
+
+def _run(run: DagRun) -> dict[str, Any]:
+    tasks = [
+        {"task": task["task_id"], "map_index": task["map_index"], "state": task["state"], "seconds": task["duration"]}
+        for task in run.tasks
+    ]
+    facts = {"dag": run.dag_id, "run_id": run.run_id, "conf": dict(run.conf), "state": run.state}
+    return {**facts, "seconds": round(run.seconds, 1), "tasks": tasks}
