@@ -82,12 +82,24 @@ class Lake:
         known = (day + timedelta(days=LABEL_DELAY_DAYS) for day in of)
         return self._read_all(LABELS_BY_DAY, [day for day in known if day <= known_until], LABELS)
 
+    def put(self, name: str, content: bytes) -> str:
+        """Write the file `name` below the lake's root, whole or not at all. Returns its URI."""
+        if self._folder is None:
+            self._put(f"{self._root}/{name}", content)
+        else:
+            replace_file(self._folder / name, content)
+        return f"{self.uri}/{name}"
+
     def _path(self, kind: str, day: date) -> str:
         return f"{self._root}/{kind}{day}/{FILE}"
 
     def _list(self, kind: str) -> list[date]:
         partition = re.compile(rf"{kind.rpartition('/')[2]}(\d{{4}}-\d\d-\d\d)/{re.escape(FILE)}$")
-        found = (partition.search(path) for path in self._files.find(f"{self._root}/{kind.partition('/')[0]}"))
+        try:
+            paths = self._files.find(f"{self._root}/{kind.partition('/')[0]}")
+        except FileNotFoundError:  # a bucket that nobody created yet holds as much as an empty one
+            return []
+        found = (partition.search(path) for path in paths)
         return sorted(date.fromisoformat(match[1]) for match in found if match)
 
     def _read_all(self, kind: str, days: list[date], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -120,10 +132,7 @@ class Lake:
         buffer = io.BytesIO()
         frame.select(pl.col(name).cast(to) for name, to in schema.items()).write_parquet(buffer, compression="zstd")
         content = buffer.getvalue()
-        if self._folder is None:
-            self._put(self._path(kind, day), content)
-        else:
-            replace_file(self._folder / f"{kind}{day}" / FILE, content)
+        self.put(f"{kind}{day}/{FILE}", content)
         return content
 
     def _put(self, path: str, content: bytes) -> None:
