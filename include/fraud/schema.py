@@ -108,7 +108,7 @@ def split_bad_rows(frame: pl.DataFrame, day: date) -> tuple[pl.DataFrame, pl.Dat
     reason = pl.coalesce(pl.when(rule).then(pl.lit(reason)) for reason, rule in bad_row_rules(day))
     judged = frame.with_columns(reason=reason).sort(ORDER, maintain_order=True)
     good = judged.filter(pl.col("reason").is_null()).drop("reason")
-    return good.with_columns((_AMOUNT * 100).round() / 100), judged.filter(pl.col("reason").is_not_null())
+    return good.with_columns(_AMOUNT.round(2)), judged.filter(pl.col("reason").is_not_null())
 
 
 def bad_rows_by_reason(rejected: pl.DataFrame) -> dict[str, int]:
