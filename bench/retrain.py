@@ -66,7 +66,9 @@ def retrain(job: Job, as_of: date) -> tuple[dict[str, Any], float]:
     with ThreadPoolExecutor(CANDIDATES_AT_A_TIME) as pool:
         trained = list(
             pool.map(
-                lambda name: job.step(f"train {name}", "include.fraud.train", plan=plan, dataset=dataset, candidate=name),
+                lambda name: job.step(
+                    f"train {name}", "include.fraud.train", plan=plan, dataset=dataset, candidate=name
+                ),
                 RetrainForm().candidates,
             )
         )
@@ -97,7 +99,7 @@ def main() -> int:
             }
             job = Job(folder, os.environ | settings | {"PYTHONPATH": str(ROOT)})
             plan = job.step("plan", "include.fraud.plan", as_of=str(as_of), form="{}")
-            first, _, last = plan["windows"]["reads"].partition(" to ")
+            first = plan["windows"]["reads"].partition(" to ")[0]
             job.step("ingest", "include.fraud.ingest", first=first, last=str(as_of))
             del job.seconds["ingest"], job.seconds["plan"]
             evaluation, seconds = retrain(job, as_of)

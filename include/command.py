@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -56,15 +57,18 @@ class Refused(Exception):
 class StepArgs(BaseSettings):
     """Base of every step's arguments: flags only. Settings of the deployment are in `include.settings`."""
 
-    model_config = SettingsConfigDict(
-        cli_kebab_case=True, cli_hide_none_type=True, extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(cli_kebab_case=True, cli_hide_none_type=True, extra="forbid", frozen=True)
 
     result: Path | None = Field(None, description="file that receives the answer as one JSON object")
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read flags and nothing else: an environment variable that happens to be called AS_OF must not become one."""
         return (init_settings,)
@@ -140,7 +144,7 @@ def _explain(error: ValidationError) -> str:
 
 def _result_flag(argv: Sequence[str]) -> Path | None:
     """Where the answer was to go, when the arguments as a whole could not be read."""
-    for flag, value in zip(argv, argv[1:], strict=False):
+    for flag, value in pairwise(argv):
         if flag == "--result":
             return Path(value)
     return None

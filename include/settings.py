@@ -21,13 +21,17 @@ class Settings(BaseSettings):
     runtime: Literal["local", "kubernetes"] = Field(
         "local", description="where steps run: child processes of the worker, or pods"
     )
-    lake_uri: str = Field(str(ROOT / "build" / "lake"), description="root of the data lake: a folder or s3://bucket/prefix")
+    lake_uri: str = Field(
+        str(ROOT / "build" / "lake"), description="root of the data lake: a folder or s3://bucket/prefix"
+    )
     source: str = Field("simulator", description="`simulator`, or a path or s3:// glob of Parquet files")
     simulator_seed: int = Field(42, description="seed of the simulated transactions")
     mlflow_tracking_uri: str = Field("http://127.0.0.1:5000", description="address of the MLflow server")
     mlflow_experiment: str = Field("fraud", description="MLflow experiment of the training runs")
     model_name: str = Field("fraud", description="registered model in MLflow")
-    step_image: str = Field("mlops-dags/steps", description="image of the steps, without tag: the tag is the git commit")
+    step_image: str = Field(
+        "mlops-dags/steps", description="image of the steps, without tag: the tag is the git commit"
+    )
     namespace: str = Field("mlops", description="Kubernetes namespace of the steps' pods")
     service_account: str = Field("mlops-steps", description="service account of the steps' pods")
 

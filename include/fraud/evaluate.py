@@ -1,6 +1,6 @@
 """Step: the best candidate of the validation week meets the champion on the same test week.
 
-`python -m include.fraud.evaluate --plan "$(cat plan.json)" --dataset "$(cat dataset.json)" --trained "$(cat trained.json)"`
+`python -m include.fraud.evaluate --plan "$(cat plan.json)" --dataset "$(cat dataset.json)" --trained "$(cat all.json)"`
 """
 
 import logging

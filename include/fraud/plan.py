@@ -51,7 +51,8 @@ def plan(as_of: date, form: RetrainForm) -> Plan:
     if form.gap_days < LABEL_DELAY_DAYS:
         raise BadInput(
             f"gap_days={form.gap_days}: the windows overlap what is known; labels are {LABEL_DELAY_DAYS} days late, "
-            f"so at the test window's first day no label of the gap has arrived; set gap_days to {LABEL_DELAY_DAYS} or more"
+            f"so at the test window's first day no label of the gap has arrived; "
+            f"set gap_days to {LABEL_DELAY_DAYS} or more"
         )
     test_last = as_of - timedelta(days=LABEL_DELAY_DAYS)
     train_last = test_last - timedelta(days=form.test_days + form.gap_days)

@@ -26,10 +26,12 @@ class Args(StepArgs):
 def main(args: Args) -> dict[str, Any]:
     """Answer: the new champion, which is also the extra of the asset event `fraud_model`."""
     verdict = args.evaluation
-    if verdict.decision != "promote":
-        raise BadInput(f"decision is {verdict.decision!r}: only a winner that is to be promoted can be ({verdict.verdict})")
-    client = tracking.connect()
-    promote(client, verdict)
+    if verdict.decision != "promote" or verdict.version is None:
+        raise BadInput(
+            f"decision is {verdict.decision!r}, version {verdict.version}: only a registered winner that is to be "
+            f"promoted can be ({verdict.verdict})"
+        )
+    promote(tracking.connect(), verdict, verdict.version)
     log.info("%s", verdict.verdict)
     return {
         "name": settings().model_name,
@@ -42,7 +44,7 @@ def main(args: Args) -> dict[str, Any]:
     }
 
 
-def promote(client: MlflowClient, verdict: Evaluation) -> None:
+def promote(client: MlflowClient, verdict: Evaluation, version: str) -> None:
     """Move the alias if it still points where it did when the comparison began; the old champion keeps an alias too.
 
     MLflow has no compare-and-set: a move by somebody else between the look and the set, milliseconds, goes unseen.
@@ -50,17 +52,17 @@ def promote(client: MlflowClient, verdict: Evaluation) -> None:
     """
     found = tracking.version_with_alias(client, CHAMPION)
     now = found.version if found else None
-    if now == verdict.version:  # an earlier try of this step got this far
+    if now == version:  # an earlier try of this step got this far
         return
     if now != verdict.champion_version:
         raise Refused(
-            f"{verdict.winner} (version {verdict.version}) won against {_named(verdict.champion_version)}, but the "
+            f"{verdict.winner} (version {version}) won against {_named(verdict.champion_version)}, but the "
             f"champion is {_named(now)} by now: nothing was moved; run retrain_model again to compare with it"
         )
     name = settings().model_name
     if now:
         client.set_registered_model_alias(name, PREVIOUS_CHAMPION, now)
-    client.set_registered_model_alias(name, CHAMPION, verdict.version)
+    client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def _named(version: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import polars as pl
-from mlflow import MlflowClient
+from mlflow.data.polars_dataset import from_polars
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
@@ -133,7 +133,7 @@ def log_origin(args: Args, rows: pl.DataFrame, chosen: Selection) -> None:
     mlflow.log_params({"candidate": args.candidate, **chosen.parameters})
     mlflow.log_metrics({f"validation_{name}": value for name, value in chosen.validation.as_dict().items()})
     mlflow.log_input(
-        mlflow.data.from_polars(rows, args.dataset.uri, name="transactions", digest=args.dataset.sha256[:32]),
+        from_polars(rows, args.dataset.uri, name="transactions", digest=args.dataset.sha256[:32]),
         context="training",
     )
     mlflow.set_tags(
@@ -152,7 +152,7 @@ def log_origin(args: Args, rows: pl.DataFrame, chosen: Selection) -> None:
 
 
 def log_model(onnx: bytes, example: NDArray[np.float32]) -> str:
-    """Log the model with signature and example to the open run. Returns its id; it needs no scikit-learn to be served."""
+    """Log the model with signature and example to the open run. Returns its id; serving needs no scikit-learn."""
     import mlflow.onnx
     from onnx import load_from_string
 

@@ -61,6 +61,10 @@ class AirflowApi:
         body = {"logical_date": date, "conf": dict(conf)}
         return str(self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def runs(self, dag_id: str) -> list[Json]:
+        """The DAG's newest runs, by hand or not."""
+        return cast(list[Json], self._get(f"/dags/{dag_id}/dagRuns", order_by="-run_after", limit=PAGE)["dag_runs"])
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """``queued``, ``running``, ``success`` or ``failed``."""
         return str(self._get(_run(dag_id, run_id))["state"])

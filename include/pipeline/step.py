@@ -25,15 +25,13 @@ def step(
     extra of the events of its `outlets`.
     """
     operator, more = _runtime(profile)
-    return operator(
-        task_id=task_id, module=module, flags=flags, outlets=outlets or [], **more
-    )
+    return operator(task_id=task_id, module=module, flags=flags, outlets=outlets or [], **more)
 
 
 def mapped_step(
     task_id: str, module: str, flags: dict[str, Any], *, each: str, over: XComArg, profile: str = "small"
 ) -> Any:
-    """One task instance for each element of `over` (a list, known when the run reaches it), given as the flag `each`."""
+    """One task instance for each element of `over`, a list known when the run gets there, given as the flag `each`."""
     operator, more = _runtime(profile)
     return operator.partial(
         task_id=task_id, module=module, flags=flags, map_index_template="{{ task.each['" + each + "'] }}", **more
@@ -42,7 +40,9 @@ def mapped_step(
 
 def _runtime(profile: str) -> tuple[Any, dict[str, Any]]:
     if profile not in PROFILES:
-        raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}; add it to include/pipeline/profiles.py")
+        raise ValueError(
+            f"profile {profile!r} is not one of {', '.join(PROFILES)}; add it to include/pipeline/profiles.py"
+        )
     if settings().runtime == "kubernetes":
         from include.pipeline.pod_step import PodStep  # costs seconds to import
 

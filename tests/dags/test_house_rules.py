@@ -21,7 +21,9 @@ def test_all_dags_import(airflow, runtime):
 
 
 def test_a_broken_dag_would_be_noticed(airflow, tmp_path):
-    (tmp_path / "broken.py").write_text("from airflow.sdk import DAG\nfrom include.pipeline.step import no_such_thing\n")
+    (tmp_path / "broken.py").write_text(
+        "from airflow.sdk import DAG\nfrom include.pipeline.step import no_such_thing\n"
+    )
     done = airflow("dags", "list-import-errors", "--local", AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path))
     assert done.returncode == 1
     assert "no_such_thing" in done.stdout

@@ -65,7 +65,9 @@ def policy_breaches(pod: dict) -> list[str]:
     check(spec.get("activeDeadlineSeconds"), "has a deadline")
     check(spec.get("automountServiceAccountToken") is False, "gets no API token")
     check(spec.get("restartPolicy") == "Never", "is not restarted by the kubelet")
-    check(not spec.get("hostNetwork") and not spec.get("hostPID") and not spec.get("hostIPC"), "shares no host namespace")
+    check(
+        not spec.get("hostNetwork") and not spec.get("hostPID") and not spec.get("hostIPC"), "shares no host namespace"
+    )
     check(spec.get("serviceAccountName") not in (None, "default"), "has a service account of its own")
     check(spec["securityContext"].get("runAsNonRoot"), "runs as non-root")
     labels = pod["metadata"]["labels"]

@@ -134,7 +134,9 @@ def test_a_champion_that_changed_meanwhile_is_not_overwritten():
     ours = compared(made, "extra_trees")
     theirs = compared(made, "logistic_regression")
     tracking.connect().set_registered_model_alias(settings().model_name, CHAMPION, theirs.version)
-    with pytest.raises(Refused, match=r"extra_trees \(version 2\) won against version 1, but the champion is version 3"):
+    with pytest.raises(
+        Refused, match=r"extra_trees \(version 2\) won against version 1, but the champion is version 3"
+    ):
         promote.main(promote.Args(evaluation=ours))
     assert alias(CHAMPION) == theirs.version
 
@@ -177,7 +179,7 @@ def test_a_model_that_knows_nothing_is_not_promoted(monkeypatch):
 def test_mlflow_that_does_not_answer_is_a_clear_error_that_a_retry_may_cure(monkeypatch):
     monkeypatch.setenv("MLOPS_MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     settings.cache_clear()
-    with pytest.raises(ConnectionError, match="http://127.0.0.1:9 does not answer.*MLOPS_MLFLOW_TRACKING_URI"):
+    with pytest.raises(ConnectionError, match=r"http://127.0.0.1:9 does not answer.*MLOPS_MLFLOW_TRACKING_URI"):
         tracking.connect()
 
 
