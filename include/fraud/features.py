@@ -12,7 +12,7 @@ The array functions take *keys*: times in milliseconds, plus an offset for each 
 events of one out of reach of the next one's windows. For a single customer or terminal the times are the keys.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
@@ -51,34 +51,34 @@ def calendar_inputs(times: Ints, cents: Ints) -> list[Floats]:
     return [cents / 100, weekend.astype(np.float64), (within < (NIGHT_ENDS_HOUR + 1) * HOUR_MS).astype(np.float64)]
 
 
-def customer_inputs(keys: Ints, cents: Ints, at: Ints) -> list[Floats]:
-    """CUSTOMER_INPUTS, each [q], of the events at positions `at` [q]; `keys` [n] in order, `cents` [n] of each."""
-    inputs = _windows(keys, cents, keys[at], at + 1, 0)
-    for mean_cents in inputs[1::2]:
-        mean_cents /= 100
-    return inputs
+def customer_inputs(keys: Ints, cents: Ints, at: Ints) -> Iterator[Floats]:
+    """Yield CUSTOMER_INPUTS, each [q], of the events at positions `at` [q]; `keys` [n] in order, their `cents` [n]."""
+    for count, mean_cents in _windows(keys, cents, keys[at], at + 1, 0):
+        yield count
+        yield mean_cents / 100
 
 
-def terminal_inputs(keys: Ints, frauds: Ints, queries: Ints) -> list[Floats]:
-    """TERMINAL_INPUTS, each [q], at the keys `queries` [q]; `keys` [n] in order, `frauds` [n] 1 for a known fraud."""
+def terminal_inputs(keys: Ints, frauds: Ints, queries: Ints) -> Iterator[Floats]:
+    """Yield TERMINAL_INPUTS, each [q], at keys `queries` [q]; `keys` [n] in order, `frauds` [n] 1 for known fraud."""
     delay = LABEL_DELAY_DAYS * DAY_MS
-    return _windows(keys, frauds, queries, np.searchsorted(keys, queries - delay, side="right"), delay)
+    ends = np.searchsorted(keys, queries - delay, side="right")
+    for count, share in _windows(keys, frauds, queries, ends, delay):
+        yield count
+        yield share
 
 
-def _windows(keys: Ints, values: Ints, queries: Ints, ends: Ints, delay: int) -> list[Floats]:
-    """For each of WINDOWS_DAYS the number of events in (query - delay - window, …end) and the mean of their values.
+def _windows(keys: Ints, values: Ints, queries: Ints, ends: Ints, delay: int) -> Iterator[tuple[Floats, Floats]]:
+    """Yield for each of WINDOWS_DAYS the number of events from (query - delay - window) on and their mean value.
 
-    `ends` holds for each query the position after its windows' last event. Sums are of integers, and so exact.
+    `ends` [q] is the position after the windows' last event. Sums are of integers, and so exact.
     """
     totals = np.zeros(len(values) + 1, dtype=np.int64)
     np.cumsum(values, out=totals[1:])
     until_end = totals[ends]
-    found = []
     for window in WINDOWS_DAYS:
         starts = np.searchsorted(keys, queries - (delay + window * DAY_MS), side="right")
         count = (ends - starts).astype(np.float64)
-        found += [count, (until_end - totals[starts]) / np.maximum(count, 1.0)]
-    return found
+        yield count, (until_end - totals[starts]) / np.maximum(count, 1.0)
 
 
 def inputs_of_one(time: int, cents: int, customer: tuple[Ints, Ints], terminal: tuple[Ints, Ints]) -> Floats:
@@ -143,8 +143,11 @@ class _Events(NamedTuple):
         keys = _keys(entity, times[order] - (times[0] if len(times) else 0))
         return cls(order, keys, np.flatnonzero(order >= new), new)
 
-    def unsorted(self, columns: list[Floats]) -> list[Floats]:
-        """Bring columns [q] of the queries into the order in which their events stood before."""
+    def unsorted(self, columns: Iterable[Floats]) -> list[Floats]:
+        """Bring columns [q] of the queries into the order in which their events stood before.
+
+        One at a time, as they are computed: the sorted ones together would be a third of the memory.
+        """
         place = self.order[self.queries] - self.new
         back = []
         for column in columns:
