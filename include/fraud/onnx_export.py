@@ -6,14 +6,12 @@ are, which is fast and keeps the file small. The same model gives the same bytes
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from sklearn.base import ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -22,42 +20,37 @@ from sklearn.tree import DecisionTreeClassifier
 
 from include.command import BadInput
 from include.fraud import candidates
+from include.fraud.derived_inputs import LEAST_DENOMINATOR, PRODUCTS, RATIOS, positions
+from include.fraud.features import FEATURES
 
-INPUT, OUTPUT = "features", "fraud_probability"
+INPUT, COLUMNS, OUTPUT = "features", "columns", "fraud_probability"
 PARITY_LIMIT = 1e-5
 LESS_OR_EQUAL, SUM = 0, 1  # BRANCH_LEQ and SUM in the ai.onnx.ml specification of TreeEnsemble
 OPSETS = (("", 18), ("ai.onnx.ml", 5))
 IR_VERSION = 10  # the first that knows these operator sets; newer readers take it too
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One member of an average: what it is, and how much of the answer it gives."""
+def export(model: Pipeline) -> bytes:
+    """The `model` that `candidates.fit` returned, as the bytes of an ONNX file.
 
-    model: Any
-    weight: float
-
-
-def export(model: ClassifierMixin) -> bytes:
-    """The fitted candidate `model` as the bytes of an ONNX file. Raises BadInput for a kind of model not known here."""
-    parts = list(_parts(model, 1.0))
-    trees = [
-        (tree.tree_, part.weight / len(forest))
-        for part in parts
-        if (forest := _forest(part.model)) is not None
-        for tree in forest
-    ]
-    nodes, constants, terms = [], [], []
+    Raises BadInput for a kind of model that is not known here.
+    """
+    nodes, constants = _derived_inputs()
+    trees, terms = [], []
+    for number, (part, weight) in enumerate(_parts(model.steps[-1][1], 1.0)):
+        forest = _forest(part)
+        if forest is None:
+            linear_nodes, linear_constants = _linear(part, weight, f"linear{number}")
+            nodes += linear_nodes
+            constants += linear_constants
+            terms.append(f"linear{number}")
+        else:
+            trees += [(tree.tree_, weight / len(forest)) for tree in forest]
     if trees:
         nodes.append(_tree_ensemble(trees, "trees"))
         terms.append("trees")
-    for number, part in enumerate(part for part in parts if _forest(part.model) is None):
-        linear_nodes, linear_constants = _linear(part, f"linear{number}")
-        nodes += linear_nodes
-        constants += linear_constants
-        terms.append(f"linear{number}")
     nodes.append(helper.make_node("Sum", terms, [OUTPUT]))
-    return _graph(nodes, constants, model.n_features_in_).SerializeToString(deterministic=True)
+    return _graph(nodes, constants).SerializeToString(deterministic=True)
 
 
 def scores(onnx: bytes, features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -69,7 +62,7 @@ def scores(onnx: bytes, features: NDArray[np.floating]) -> NDArray[np.float32]:
     return answer[:, 0]
 
 
-def parity(model: ClassifierMixin, onnx: bytes, features: NDArray[np.floating], limit: float = PARITY_LIMIT) -> float:
+def parity(model: Pipeline, onnx: bytes, features: NDArray[np.floating], limit: float = PARITY_LIMIT) -> float:
     """The largest difference between the two probabilities of a row, over features [rows, 15].
 
     Raises BadInput when it is above `limit`: the file must not be served then.
@@ -83,14 +76,30 @@ def parity(model: ClassifierMixin, onnx: bytes, features: NDArray[np.floating], 
     return difference
 
 
-def _parts(model: ClassifierMixin, weight: float) -> Iterator[_Part]:
+def _derived_inputs() -> tuple[list[NodeProto], list[TensorProto]]:
+    """`derived_inputs.with_derived` as a graph: the same operations in the same precision."""
+    constants = [numpy_helper.from_array(np.array(LEAST_DENOMINATOR, dtype=np.float32), "least")]
+    nodes = []
+    for name, pairs in (("ratios", RATIOS), ("products", PRODUCTS)):
+        for side, columns in zip(("left", "right"), positions(pairs), strict=True):
+            constants.append(numpy_helper.from_array(np.array(columns), f"{name}.{side}.columns"))
+            nodes.append(helper.make_node("Gather", [INPUT, f"{name}.{side}.columns"], [f"{name}.{side}"], axis=1))
+    nodes += [
+        helper.make_node("Max", ["ratios.right", "least"], ["ratios.below"]),
+        helper.make_node("Div", ["ratios.left", "ratios.below"], ["ratios"]),
+        helper.make_node("Mul", ["products.left", "products.right"], ["products"]),
+        helper.make_node("Concat", [INPUT, "ratios", "products"], [COLUMNS], axis=1),
+    ]
+    return nodes, constants
+
+
+def _parts(model: Any, weight: float) -> Iterator[tuple[Any, float]]:
+    """The members of an average, each with its share of the answer."""
     if not isinstance(model, VotingClassifier):
-        yield _Part(model, weight)
+        yield model, weight
         return
-    members = model.estimators_
-    weights = np.ones(len(members)) if model.weights is None else np.asarray(model.weights, dtype=np.float64)
-    for member, share in zip(members, weights / weights.sum(), strict=True):
-        yield from _parts(member, weight * float(share))
+    for member in model.estimators_:
+        yield from _parts(member, weight / len(model.estimators_))
 
 
 def _forest(model: Any) -> list[DecisionTreeClassifier] | None:
@@ -137,7 +146,7 @@ def _tree_ensemble(trees: list[tuple[Any, float]], output: str) -> NodeProto:
     merged = {name: np.concatenate(values) for name, values in columns.items()}
     return helper.make_node(
         "TreeEnsemble",
-        [INPUT],
+        [COLUMNS],
         [output],
         domain="ai.onnx.ml",
         n_targets=1,
@@ -172,21 +181,21 @@ def _rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
-def _linear(part: _Part, output: str) -> tuple[list[NodeProto], list[TensorProto]]:
+def _linear(part: Any, weight: float, output: str) -> tuple[list[NodeProto], list[TensorProto]]:
     """Logistic regression with its scaler folded in: weight * sigmoid(features @ coefficients + intercept).
 
     In double precision, because amounts and counts are far from zero and the coefficients cancel.
     """
-    scaler, regression = _scaler_and_regression(part.model)
+    scaler, regression = _scaler_and_regression(part)
     coefficients = regression.coef_[0] / scaler.scale_
     intercept = regression.intercept_[0] - coefficients @ scaler.mean_
     constants = [
         numpy_helper.from_array(coefficients.reshape(-1, 1), f"{output}.coefficients"),
         numpy_helper.from_array(np.array([intercept]), f"{output}.intercept"),
-        numpy_helper.from_array(np.array([part.weight], dtype=np.float32), f"{output}.weight"),
+        numpy_helper.from_array(np.array([weight], dtype=np.float32), f"{output}.weight"),
     ]
     nodes = [
-        helper.make_node("Cast", [INPUT], [f"{output}.double"], to=TensorProto.DOUBLE),
+        helper.make_node("Cast", [COLUMNS], [f"{output}.double"], to=TensorProto.DOUBLE),
         helper.make_node("MatMul", [f"{output}.double", f"{output}.coefficients"], [f"{output}.product"]),
         helper.make_node("Add", [f"{output}.product", f"{output}.intercept"], [f"{output}.logit"]),
         helper.make_node("Sigmoid", [f"{output}.logit"], [f"{output}.sigmoid"]),
@@ -207,11 +216,11 @@ def _scaler_and_regression(model: Any) -> tuple[StandardScaler, LogisticRegressi
     return steps[0], steps[1]
 
 
-def _graph(nodes: list[NodeProto], constants: list[TensorProto], features: int) -> ModelProto:
+def _graph(nodes: list[NodeProto], constants: list[TensorProto]) -> ModelProto:
     graph = helper.make_graph(
         nodes,
         "fraud",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", features])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", len(FEATURES)])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows", 1])],
         constants,
     )
