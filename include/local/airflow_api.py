@@ -97,6 +97,11 @@ class AirflowApi:
                 return None
             raise
 
+    def asset_events(self, asset: str) -> list[Json]:
+        """What was announced on the asset, newest first; `extra` is the step's answer."""
+        found = self._get("/assets/events", order_by="-timestamp", limit=PAGE)["asset_events"]
+        return [event for event in found if event["name"] == asset]
+
     def log(self, dag_id: str, run_id: str, task: Json) -> list[str]:
         """The log lines of a task instance's last try."""
         where = f"{_run(dag_id, run_id)}/taskInstances/{task['task_id']}/logs/{task['try_number']}"

@@ -25,6 +25,7 @@ def airflow_standalone(
         env={**{f"AIRFLOW__{name}": value for name, value in settings.items()}, **_paths(state), **tasks_env},
         ready=all_healthy(address),
         address=address,
+        port=ports["airflow"],
         after=after,
         ready_within=420.0,  # a first start on a machine that was busy otherwise took 221 s
     )

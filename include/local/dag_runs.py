@@ -73,7 +73,9 @@ def run_dag(api: AirflowApi, dag_id: str, conf: Mapping[str, Any], console: Cons
     run = DagRun(dag_id, run_id, conf, state, time.monotonic() - began, api.task_instances(dag_id, run_id))
     for task in run.failed_tasks():
         console.print(f"[red]{run.dag_id}.{task['task_id']} failed[/]; the end of its log:", highlight=False)
-        console.print("\n".join(f"  {line}" for line in api.log(dag_id, run_id, task)[-LOG_LINES:]), markup=False)
+        console.print(
+            "\n".join(f"  {line}" for line in api.log(dag_id, run_id, task)[-LOG_LINES:]), markup=False, highlight=False
+        )
     return run
 
 
@@ -85,7 +87,11 @@ def _follow_live(
             state = api.run_state(dag_id, run_id)
             seconds = _seconds_since(began, run_id)
             table = Table(
-                "task", "states", title=f"{title(dag_id, conf)}: {state}, {seconds:.0f} s", title_justify="left"
+                "task",
+                "states",
+                title=f"{title(dag_id, conf)}: {state}, {seconds:.0f} s",
+                title_justify="left",
+                min_width=70,
             )
             for task_id, counts in _states(api, dag_id, run_id).items():
                 table.add_row(task_id, _coloured(counts))

@@ -24,4 +24,5 @@ def mlflow_server(state: State, port: int) -> Process:
         },
         ready=answers_http(f"{address}/health"),
         address=address,
+        port=port,
     )

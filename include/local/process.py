@@ -22,6 +22,7 @@ class Process:
     argv: Sequence[str]
     ready: Callable[[], bool]
     address: str  # what people open, or programs connect to
+    port: int  # where the answer to `ready` must come from
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
     after: Sequence[str] = ()  # names of the processes that must serve before this one starts

@@ -8,7 +8,7 @@ inherit wherever they go. (The mark alone would not do either: a program that ch
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import psutil  # type: ignore[import-untyped]
@@ -63,6 +63,18 @@ def members(mark: str, leader: Leader | None) -> list[psutil.Process]:
     """Every living process of the leader's session, and every one that carries `mark`."""
     session = leader.pid if leader and leader.has_session() else None
     return [process for process in psutil.process_iter() if _belongs(process, mark, session)]
+
+
+def listens(processes: Iterable[psutil.Process], port: int) -> bool:
+    """Whether one of them accepts connections on `port`."""
+    for process in processes:
+        try:
+            connections = process.net_connections("tcp")
+        except (psutil.Error, OSError):  # gone meanwhile
+            continue
+        if any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections):
+            return True
+    return False
 
 
 def marks(prefix: str) -> set[str]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
+
 from include.local.process import Process
-from include.local.process_group import MARK, Leader, end, marks, members
+from include.local.process_group import MARK, Leader, end, listens, marks, members
 from include.local.state import StackError, State
 
 POLL_SECONDS = 0.3
@@ -101,13 +103,16 @@ class Supervisor:
 
     def members(self, name: str) -> list[int]:
         """The process numbers of everything that belongs to `name`."""
-        file = self._file(name)
-        leader = _read(file).leader if file.exists() else None
-        return [process.pid for process in members(self._mark(name), leader)]
+        return [process.pid for process in self._members(name)]
 
     def log_file(self, name: str) -> Path:
         """Where `name` writes what it prints."""
         return self.state.log / f"{name}.log"
+
+    def _members(self, name: str) -> list[psutil.Process]:
+        file = self._file(name)
+        leader = _read(file).leader if file.exists() else None
+        return members(self._mark(name), leader)
 
     def _stop_outdated(self, processes: Sequence[Process]) -> None:
         running = self.running()
@@ -155,6 +160,9 @@ class Supervisor:
             raise StackError(
                 f"{process.name} ended with exit code {code} before it served.\n{self._tail(process.name)}"
             )
+        if answered and not listens(self._members(process.name), process.port):
+            # Airflow's parent process lives on when its server cannot have the port.
+            raise StackError(f"port {process.port} of {process.name} is answered by another program; start again")
         if answered:
             self.say(f"{process.name} serves at {process.address} after {waited:.0f} s")
             return True

@@ -1,5 +1,6 @@
 """Real servers for the tests, each on free ports and in a folder that goes away."""
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,10 +44,10 @@ def airflow_stack() -> Iterator[AirflowApi]:
 @pytest.fixture(scope="session", autouse=True)
 def _ports_of_its_own() -> Iterator[None]:
     """Tests leave the default ports to the stack that a person may have running."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            state, "DEFAULT_PORTS", dict.fromkeys(state.DEFAULT_PORTS, 1)
-        )  # never free, so any other is chosen
+    with socket.socket() as taken, pytest.MonkeyPatch.context() as patch:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        patch.setattr(state, "DEFAULT_PORTS", dict.fromkeys(state.DEFAULT_PORTS, taken.getsockname()[1]))
         yield
 
 

@@ -49,7 +49,14 @@ def web(name="web", **changes) -> Process:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     argv = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
-    given = {"argv": argv, "ready": answers_http(address), "address": address, "ready_within": 20.0, **changes}
+    given = {
+        "argv": argv,
+        "ready": answers_http(address),
+        "address": address,
+        "port": port,
+        "ready_within": 20.0,
+        **changes,
+    }
     return Process(name=name, **given)
 
 
@@ -85,7 +92,9 @@ def test_other_settings_start_it_anew(supervisor):
     process = web()
     start(supervisor, process)
     before = supervisor.running()["web"].leader
-    changed = web(argv=process.argv, ready=process.ready, address=process.address, env={"COLOUR": "red"})
+    changed = web(
+        argv=process.argv, ready=process.ready, address=process.address, port=process.port, env={"COLOUR": "red"}
+    )
     start(supervisor, changed)
     assert supervisor.running()["web"].leader != before
     assert not before.lives()
@@ -119,17 +128,35 @@ def test_another_server_on_its_port_does_not_count(supervisor):
     # The probe is answered, but by somebody else: the process itself has died.
     other = web("other")
     start(supervisor, other)
-    impostor = web("impostor", argv=other.argv, ready=lambda: time.sleep(1) or other.ready(), address=other.address)
+    impostor = web(
+        "impostor",
+        argv=other.argv,
+        ready=lambda: time.sleep(1) or other.ready(),
+        address=other.address,
+        port=other.port,
+    )
     with pytest.raises(StackError, match=r"(?s)impostor ended.*in use"):
         start(supervisor, impostor)
+
+
+def test_a_living_process_without_its_port_does_not_count(supervisor):
+    # Its server could not have the port and ended; what started it lives on.
+    other = web("other")
+    start(supervisor, other)
+    argv = [sys.executable, "-c", "import time; time.sleep(99)"]
+    with pytest.raises(StackError, match=rf"port {other.port} of impostor is answered by another program"):
+        start(supervisor, web("impostor", argv=argv, ready=other.ready, address=other.address, port=other.port))
+    assert set(supervisor.running()) == {"other"}
 
 
 def test_never_ready_is_reported_and_stopped(supervisor):
     silent = web(
         "silent", argv=[sys.executable, "-c", "import time; print('warming'); time.sleep(99)"], ready_within=2.0
     )
+    began = time.monotonic()
     with pytest.raises(StackError, match=r"silent does not serve within 2 s"):
         start(supervisor, silent)
+    assert time.monotonic() - began < 10
     assert supervisor.members("silent") == []
 
 
@@ -140,7 +167,7 @@ def test_missing_program_is_reported(supervisor):
 
 def test_stop_ends_the_whole_family(supervisor):
     port = free_port()
-    start(supervisor, web(argv=[sys.executable, "-c", STUBBORN_FAMILY, str(port)], ready=accepts_tcp(port)))
+    start(supervisor, web(argv=[sys.executable, "-c", STUBBORN_FAMILY, str(port)], ready=accepts_tcp(port), port=port))
     family = supervisor.members("web")
     assert len(family) == 3
     supervisor.stop("web")
@@ -149,7 +176,7 @@ def test_stop_ends_the_whole_family(supervisor):
 
 def test_family_of_a_dead_leader_is_still_ended(supervisor):
     port = free_port()
-    start(supervisor, web(argv=[sys.executable, "-c", STUBBORN_FAMILY, str(port)], ready=accepts_tcp(port)))
+    start(supervisor, web(argv=[sys.executable, "-c", STUBBORN_FAMILY, str(port)], ready=accepts_tcp(port), port=port))
     os.kill(supervisor.running()["web"].leader.pid, signal.SIGKILL)
     time.sleep(0.5)
     assert supervisor.running() == {}
@@ -163,7 +190,7 @@ def test_session_is_enough_where_the_mark_is_lost(supervisor):
     # A program that changes its title overwrites its environment: Airflow's workers do.
     port = free_port()
     unmarked = f"import os, subprocess, sys; os.environ.pop('{MARK}'); sys.argv[0] = '-c'\n" + STUBBORN_FAMILY
-    start(supervisor, web(argv=[sys.executable, "-c", unmarked, str(port)], ready=accepts_tcp(port)))
+    start(supervisor, web(argv=[sys.executable, "-c", unmarked, str(port)], ready=accepts_tcp(port), port=port))
     assert len(supervisor.members("web")) == 2, "leader and child; the unmarked one of another session is out of reach"
     escaped = [
         p.pid for p in psutil.Process(supervisor.running()["web"].leader.pid).children() if os.getsid(p.pid) == p.pid
