@@ -130,8 +130,12 @@ def refuse_broken_day(good: pl.DataFrame, rejected: pl.DataFrame, day: date) -> 
 
 
 def checked_labels(labels: pl.DataFrame, what: str) -> pl.DataFrame:
-    """Labels that are known, one for each transaction. Raises BadInput for any other value than 0 and 1."""
+    """Labels that are known, one for each transaction: null is not known, and neither is what two rows contradict.
+
+    Raises BadInput for any other value than 0 and 1.
+    """
     odd = labels.filter(~pl.col("tx_fraud").is_in([0, 1])).get_column("tx_fraud").unique().sort().to_list()
     if odd:
         raise BadInput(f"{what}: tx_fraud holds {odd}; only 0 (genuine) and 1 (fraud) are labels")
-    return labels.drop_nulls()
+    known = labels.drop_nulls().unique(maintain_order=True)
+    return known.filter(~pl.col("transaction_id").is_duplicated())

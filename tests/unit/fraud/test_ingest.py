@@ -11,12 +11,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from include.code_version import ROOT
 from include.command import BadInput
 from include.fraud.ingest import fill
 from include.fraud.lake import Lake
 from include.fraud.schema import TRANSACTIONS
+from include.fraud.sources import open_source
 from tests.unit.fraud.conftest import START, Delivered, day
 
 
@@ -73,6 +75,12 @@ def test_labels_come_a_week_later_and_only_for_good_transactions(lake, small):
         known["transaction_id"].to_list()
         == frame["transaction_id"].gather([n for n in range(frame.height) if n != 5]).to_list()
     )
+
+
+def test_a_repeated_row_has_one_label(small, lake, deliver):
+    days = pl.concat([small.day(START), small.day(START).head(1), small.day(day(7))])
+    fill(lake, open_source(deliver(days)), day(7), day(7))
+    assert_frame_equal(lake.labels(day(7), START, START), small.labels(START))
 
 
 def test_bad_rows_go_to_quarantine_and_are_counted(lake, small):

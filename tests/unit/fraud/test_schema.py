@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 
 from include.command import BadInput
 from include.fraud.schema import (
+    LABELS,
     MAX_BAD_SHARE,
     TRANSACTIONS,
     bad_rows_by_reason,
@@ -160,7 +161,8 @@ def test_wrong_columns_are_refused(given, message):
 
 
 def test_labels_are_zero_or_one_and_unknown_ones_are_left_out():
-    labels = pl.DataFrame({"transaction_id": [1, 2, 3], "tx_fraud": pl.Series([1, None, 0], dtype=pl.Int8)})
+    found = [(1, 1), (2, None), (3, 0), (1, 1), (4, 0), (4, 1)]  # 1 is repeated, 4 contradicts itself
+    labels = pl.DataFrame(found, schema=LABELS, orient="row")
     assert checked_labels(labels, "x")["transaction_id"].to_list() == [1, 3]
     with pytest.raises(BadInput, match=r"x: tx_fraud holds \[2\]; only 0"):
         checked_labels(labels.with_columns(tx_fraud=pl.lit(2, dtype=pl.Int8)), "x")

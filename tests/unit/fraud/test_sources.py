@@ -45,6 +45,14 @@ def test_files_of_another_zone_are_cut_into_utc_days(days, small, deliver):
     assert [source.has(day(number)) for number in (-1, 0, 2, 3)] == [False, True, True, False]
 
 
+def test_midnight_begins_a_day(small, deliver):
+    midnights = [datetime(2018, 4, number, tzinfo=UTC) for number in (1, 2, 3)]
+    source = ParquetSource(deliver(small.day(START).head(3).with_columns(tx_datetime=pl.Series(midnights))))
+    assert [source.transactions(day(number))["tx_datetime"].to_list() for number in range(3)] == [
+        [m] for m in midnights
+    ]
+
+
 def test_a_glob_reads_all_its_files(days, small, tmp_path, deliver):
     for number in range(3):
         deliver(small.day(day(number)), f"part-{number}.parquet")
