@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +15,7 @@ from include.local.dag_runs import DagRun
 from include.local.demo_retrain import Retrain, RetrainDemo
 
 FOLDER = ROOT / "build" / "demo"
-METRICS = {"auc_roc": "AUC", "average_precision": "AP", "card_precision_100": "CP@100"}
+METRICS = {"auc_roc": "AUC", "average_precision": "AP", "card_precision_at_100": "CP@100"}
 
 
 def show(demo: RetrainDemo, addresses: Mapping[str, str], console: Console) -> None:
@@ -60,15 +61,17 @@ def good(demo: RetrainDemo) -> bool:
 def _candidates(retrain: Retrain) -> Table:
     winner = retrain.evaluation.get("winner")
     winner = winner.get("candidate") if isinstance(winner, dict) else winner
-    table = Table("candidate", title=f"retrain as of {retrain.as_of}: {retrain.seconds:.0f} s", title_justify="left")
-    for fold in ("validation", "test"):
+    title = f"retrain as of {retrain.as_of} ({retrain.seconds:.0f} s); * is the winner"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0), min_width=len(title))
+    table.add_column("candidate", no_wrap=True)
+    for fold in ("valid.", "test"):
         for name in METRICS.values():
             table.add_column(f"{fold}\n{name}", justify="right")
-    table.add_column("training\nseconds", justify="right")
+    table.add_column("train\nseconds", justify="right")
     for candidate in retrain.candidates:
         figures = [_figure(candidate.get(fold) or {}, metric) for fold in ("validation", "test") for metric in METRICS]
         name = str(candidate.get("candidate", "?"))
-        shown = f"[bold green]{name} (winner)[/]" if name == winner else name
+        shown = f"[bold green]{name} *[/]" if name == winner else name
         table.add_row(shown, *figures, _figure(candidate, "train_seconds", digits=1))
     return table
 

@@ -13,6 +13,7 @@ from include.local.dag_runs import DagRun, run_dag, wait_until_parsed
 from include.local.demo_days import DemoDays
 from include.settings import settings
 
+DECISIONS = ("promote", "keep", "unchanged")  # unchanged: the winner is the champion itself, trained again
 INGEST, RETRAIN = "ingest_transactions", "retrain_model"
 
 
@@ -75,7 +76,7 @@ def judge(retrain: Retrain, must_promote: bool) -> Verdict:
         return Verdict(what, False, f"{said} But nothing was promoted.")
     if must_promote and decision != "promote":
         return Verdict(what, False, f"{said} But there was no champion before: the first model had to be promoted.")
-    return Verdict(what, decision in {"promote", "keep"}, said)
+    return Verdict(what, decision in DECISIONS, said)
 
 
 def champion_version(mlflow_address: str) -> str | None:

@@ -1,17 +1,23 @@
 """The demo's days, its verdicts and its summary."""
 
+import io
 import json
+from dataclasses import fields
 from datetime import date, datetime, timedelta
+from typing import get_args
 
 import polars as pl
 import pytest
+from rich.console import Console
 
+from include.fraud.evaluation import Decision
 from include.fraud.form import RetrainForm
+from include.fraud.metrics import Metrics
 from include.fraud.plan import plan
 from include.local.dag_runs import DagRun
 from include.local.demo_days import demo_days
-from include.local.demo_report import good, write
-from include.local.demo_retrain import Retrain, RetrainDemo, Verdict, judge
+from include.local.demo_report import METRICS, good, show, write
+from include.local.demo_retrain import DECISIONS, Retrain, RetrainDemo, Verdict, judge
 from include.local.state import StackError
 
 TASK = {"task_id": "train", "map_index": 0, "state": "success", "duration": 1.5, "try_number": 1}
@@ -69,6 +75,8 @@ def test_first_day_is_the_first_that_a_retrain_reads():
         ("promote", {"version": 2}, False, True),
         ("promote", None, False, False),
         ("keep", None, False, True),
+        ("unchanged", None, False, True),
+        ("perhaps", None, False, False),
         ("keep", None, True, False),
         (None, None, False, False),
     ],
@@ -77,6 +85,22 @@ def test_judgement(decision, promotion, must_promote, good):
     verdict = judge(retrain(decision, promotion), must_promote)
     assert verdict.good is good
     assert "It is better." in verdict.said
+
+
+def test_answers_are_read_by_the_names_they_have():
+    assert set(DECISIONS) == set(get_args(Decision))
+    assert set(METRICS) <= {field.name for field in fields(Metrics)}
+
+
+def test_table_fits_a_terminal_of_80_columns(tmp_path):
+    figures = dict.fromkeys(METRICS, 0.7064)
+    candidate = {"candidate": "logistic_regression", "validation": figures, "test": figures, "train_seconds": 123.4}
+    found = Retrain(date(2025, 6, 29), [candidate], {"winner": "logistic_regression"}, None, 60.0)
+    console = Console(width=80, record=True, file=io.StringIO())
+    show(RetrainDemo([], [found], []), {}, console)
+    said = console.export_text()
+    assert "logistic_regression *" in said
+    assert said.count("0.706") == 6
 
 
 def test_summary_says_what_happened(tmp_path):
