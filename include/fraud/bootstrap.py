@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -32,43 +33,46 @@ def paired_bootstrap(
     names, customers = np.unique(np.asarray(customer), return_inverse=True)
     frauds = np.asarray(fraud).astype(bool)
     ranked = [_Ranked.by(np.asarray(score, dtype=np.float64), customers, frauds) for score in (champion, challenger)]
-    everyone = np.ones(len(names))
-    estimate = ranked[1].average_precision(everyone) - ranked[0].average_precision(everyone)
+    everyone = np.ones((len(names), 1))
+    estimate = (ranked[1].average_precision(everyone) - ranked[0].average_precision(everyone)).item()
     draw = np.random.default_rng(SEED)
-    differences = np.empty(resamples)
+    times = np.empty((len(names), resamples))
     for number in range(resamples):
-        times = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names)).astype(np.float64)
-        differences[number] = ranked[1].average_precision(times) - ranked[0].average_precision(times)
+        times[:, number] = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names))
+    differences = ranked[1].average_precision(times) - ranked[0].average_precision(times)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, (tail, 1 - tail))
-    return Comparison(float(estimate), float(low), float(high), float(np.nanmean(differences > 0)))
+    return Comparison(estimate, float(low), float(high), float(np.nanmean(differences > 0)))
 
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Rows from the highest score down, so that a resample needs no sorting."""
+    """How many rows, and frauds, each customer has in each stretch of the ranking, so that a resample needs no sorting.
 
-    customers: NDArray[np.intp]  # [rows]
-    frauds: NDArray[np.intp]  # [frauds] positions of the frauds
-    ends: NDArray[np.intp]  # [frauds] position of the last row with the same score
+    A stretch ends with the last row whose score is that of a fraud: precision counts at these places only.
+    """
+
+    rows: csr_array  # [stretches, customers]
+    frauds: csr_array  # [stretches, customers]
 
     @classmethod
     def by(cls, score: NDArray[np.float64], customers: NDArray[np.intp], frauds: NDArray[np.bool_]) -> "_Ranked":
-        order = np.argsort(-score, kind="stable")
-        falling = -score[order]
-        positions = np.flatnonzero(frauds[order])
-        ends = np.searchsorted(falling, falling[positions], side="right") - 1
-        return cls(customers[order], positions, ends)
+        ends = np.unique(-score[frauds])  # from the highest score down
+        stretch = np.searchsorted(ends, -score)
+        shape = (len(ends), int(customers.max()) + 1)
 
-    def average_precision(self, times: NDArray[np.float64]) -> float:
-        """As scikit-learn defines it, with each customer's rows counted `times` [customers]; nan without a fraud."""
-        weights = times[self.customers]
-        of_frauds = weights[self.frauds]
-        found = np.cumsum(of_frauds)
-        # Frauds with the same score are found together.
-        together = found[np.searchsorted(self.frauds, self.ends, side="right") - 1]
-        looked_at = np.cumsum(weights)[self.ends]
-        if not found[-1]:
-            return float("nan")
-        precision = np.divide(together, looked_at, out=np.zeros_like(together), where=looked_at > 0)
-        return float(np.sum(of_frauds * precision) / found[-1])
+        def count(which: NDArray[np.bool_]) -> csr_array:
+            return csr_array((np.ones(which.sum()), (stretch[which], customers[which])), shape=shape)
+
+        return cls(count(stretch < len(ends)), count(frauds))
+
+    def average_precision(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As scikit-learn defines it [resamples], with each customer's rows counted `times` [customers, resamples].
+
+        It is nan where no fraud was drawn.
+        """
+        of_frauds = self.frauds @ times
+        found, looked_at = np.cumsum(of_frauds, axis=0), np.cumsum(self.rows @ times, axis=0)
+        precision = np.divide(found, looked_at, out=np.zeros_like(found), where=looked_at > 0)
+        weighted, total = np.sum(of_frauds * precision, axis=0), of_frauds.sum(axis=0)
+        return np.divide(weighted, total, out=np.full_like(total, np.nan), where=total > 0)
