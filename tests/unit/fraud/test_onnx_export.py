@@ -80,6 +80,14 @@ def test_a_tree_that_never_splits() -> None:
     assert onnx_export.scores(onnx_export.export(model), features).tolist() == [0.5] * 10
 
 
+def test_free_transactions_do_not_divide_by_zero(fitted: Pipeline) -> None:
+    features, _ = inputs(200)
+    features[:100, [0, *(FEATURES.index(f"customer_avg_amount_{days}d") for days in (1, 7, 30))]] = 0
+    scores = onnx_export.scores(onnx_export.export(fitted), features)
+    assert np.isfinite(scores).all()
+    assert np.allclose(scores, candidates.scores(fitted, features), atol=BETTER_THAN_THE_LIMIT, rtol=0)
+
+
 def test_the_file_is_served_without_scikit_learn(fitted: Pipeline, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_export.export(fitted))
