@@ -38,34 +38,42 @@ def _decision_tree(max_depth: int) -> ClassifierMixin:
     return DecisionTreeClassifier(max_depth=max_depth, random_state=SEED)
 
 
-def _random_forest(n_estimators: int, min_samples_leaf: int, max_features: float) -> ClassifierMixin:
+def _random_forest(n_estimators: int, min_samples_leaf: int) -> ClassifierMixin:
     return RandomForestClassifier(
-        n_estimators, min_samples_leaf=min_samples_leaf, max_features=max_features, random_state=SEED
+        n_estimators, min_samples_leaf=min_samples_leaf, max_features=0.2, max_samples=0.5, random_state=SEED
     )
 
 
-def _extra_trees(n_estimators: int, min_samples_leaf: int, max_features: float) -> ClassifierMixin:
+def _extra_trees(n_estimators: int, min_samples_leaf: int) -> ClassifierMixin:
+    """Half of the rows for each tree: better on the validation weeks than all of them, in half the time."""
     return ExtraTreesClassifier(
-        n_estimators, min_samples_leaf=min_samples_leaf, max_features=max_features, random_state=SEED
+        n_estimators,
+        min_samples_leaf=min_samples_leaf,
+        max_features=0.8,
+        bootstrap=True,
+        max_samples=0.5,
+        random_state=SEED,
     )
 
 
-def _forest_blend(extra_trees: Parameters, random_forest: Parameters) -> ClassifierMixin:
-    members = [("extra_trees", _extra_trees(**extra_trees)), ("random_forest", _random_forest(**random_forest))]
-    return VotingClassifier(members, voting="soft", n_jobs=1)
+def _blend(n_estimators: int, logistic_weight: float) -> ClassifierMixin:
+    """Extra trees with a little logistic regression, which orders the many rows that the trees score alike."""
+    members = [("trees", _extra_trees(n_estimators, min_samples_leaf=3)), ("logistic", _logistic_regression(C=1.0))]
+    return VotingClassifier(members, voting="soft", weights=[1.0, logistic_weight], n_jobs=1)
 
-
-RANDOM_FOREST = {"n_estimators": 60, "min_samples_leaf": 10, "max_features": 0.2}
-EXTRA_TREES = {"n_estimators": 60, "min_samples_leaf": 10, "max_features": 0.8}
 
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
         Candidate("logistic_regression", _logistic_regression, ({"C": 1.0}, {"C": 0.1}, {"C": 100.0})),
         Candidate("decision_tree", _decision_tree, ({"max_depth": 3}, {"max_depth": 5}, {"max_depth": 8})),
-        Candidate("random_forest", _random_forest, (RANDOM_FOREST, RANDOM_FOREST | {"min_samples_leaf": 3})),
-        Candidate("extra_trees", _extra_trees, (EXTRA_TREES, EXTRA_TREES | {"min_samples_leaf": 3})),
-        Candidate("forest_blend", _forest_blend, ({"extra_trees": EXTRA_TREES, "random_forest": RANDOM_FOREST},)),
+        Candidate(
+            "random_forest", _random_forest, tuple({"n_estimators": 60, "min_samples_leaf": leaf} for leaf in (3, 10))
+        ),
+        Candidate(
+            "extra_trees", _extra_trees, tuple({"n_estimators": 60, "min_samples_leaf": leaf} for leaf in (3, 10))
+        ),
+        Candidate("blend", _blend, tuple({"n_estimators": 120, "logistic_weight": weight} for weight in (0.05, 0.1))),
     )
 }
 

@@ -15,7 +15,7 @@ LEAST_DENOMINATOR = 0.01
 
 RATIOS = (
     *(("tx_amount", f"customer_avg_amount_{days}d") for days in WINDOWS_DAYS),
-    *((f"customer_avg_amount_{days}d", "customer_avg_amount_30d") for days in (1, 7)),
+    *((f"customer_{what}_{days}d", f"customer_{what}_30d") for what in ("avg_amount", "nb_tx") for days in (1, 7)),
 )
 PRODUCTS = tuple((f"terminal_nb_tx_{days}d", f"terminal_risk_{days}d") for days in WINDOWS_DAYS)
 
@@ -27,7 +27,7 @@ def positions(pairs: tuple[tuple[str, str], ...]) -> tuple[list[int], list[int]]
 
 
 def with_derived(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inputs [rows, 15] float32, then RATIOS, then PRODUCTS: [rows, 23] float32."""
+    """The inputs [rows, 15] float32, then RATIOS, then PRODUCTS: [rows, 25] float32."""
     above, below = positions(RATIOS)
     one, other = positions(PRODUCTS)
     ratios = features[:, above] / np.maximum(features[:, below], np.float32(LEAST_DENOMINATOR))

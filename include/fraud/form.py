@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CandidateName = Literal["logistic_regression", "decision_tree", "random_forest", "extra_trees", "forest_blend"]
+CandidateName = Literal["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"]
 Rule = Literal["better", "not_worse"]
 
 
@@ -30,12 +30,12 @@ class RetrainForm(BaseModel):
     gap_days: int = Field(7, le=60, title="Gap, days", description="between training and test; labels are 7 days late")
     test_days: int = Field(7, ge=1, le=28, title="Test window, days")
     candidates: list[CandidateName] = Field(
-        ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "forest_blend"],
+        ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"],
         min_length=1,
         title="Candidates",
         description="models to train; the best one on the validation week meets the champion",
         json_schema_extra={
-            "examples": ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "forest_blend"]
+            "examples": ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"]
         },
     )
     rule: Rule = Field(

@@ -98,8 +98,9 @@ def _parts(model: Any, weight: float) -> Iterator[tuple[Any, float]]:
     if not isinstance(model, VotingClassifier):
         yield model, weight
         return
-    for member in model.estimators_:
-        yield from _parts(member, weight / len(model.estimators_))
+    shares = np.ones(len(model.estimators_)) if model.weights is None else np.array(model.weights, dtype=np.float64)
+    for member, share in zip(model.estimators_, shares / shares.sum(), strict=True):
+        yield from _parts(member, weight * float(share))
 
 
 def _forest(model: Any) -> list[DecisionTreeClassifier] | None:
