@@ -68,12 +68,12 @@ CANDIDATES = {
         Candidate("logistic_regression", _logistic_regression, ({"C": 1.0}, {"C": 0.1}, {"C": 100.0})),
         Candidate("decision_tree", _decision_tree, ({"max_depth": 3}, {"max_depth": 5}, {"max_depth": 8})),
         Candidate(
-            "random_forest", _random_forest, tuple({"n_estimators": 60, "min_samples_leaf": leaf} for leaf in (3, 10))
+            "random_forest", _random_forest, tuple({"n_estimators": 40, "min_samples_leaf": leaf} for leaf in (3, 10))
         ),
         Candidate(
             "extra_trees", _extra_trees, tuple({"n_estimators": 60, "min_samples_leaf": leaf} for leaf in (3, 10))
         ),
-        Candidate("blend", _blend, tuple({"n_estimators": 120, "logistic_weight": weight} for weight in (0.05, 0.1))),
+        Candidate("blend", _blend, tuple({"n_estimators": 150, "logistic_weight": weight} for weight in (0.05, 0.1))),
     )
 }
 

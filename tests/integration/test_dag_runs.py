@@ -30,7 +30,8 @@ def source(tmp_path_factory) -> Path:
     """A Parquet file of a few hundred transactions a day."""
     simulator = Simulator(7, customers=300, terminals=600)
     days = [
-        simulator.transactions(day).join(simulator.labels(day), on="transaction_id") for day in days_between(FIRST, NEXT)
+        simulator.transactions(day).join(simulator.labels(day), on="transaction_id")
+        for day in days_between(FIRST, NEXT)
     ]
     path = tmp_path_factory.mktemp("source") / "transactions.parquet"
     pl.concat(days).select(*TRANSACTIONS, *(name for name in LABELS if name not in TRANSACTIONS)).write_parquet(path)
