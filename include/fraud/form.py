@@ -26,9 +26,13 @@ class RetrainForm(BaseModel):
     as_of: date | None = Field(
         None, title="As of", description="last day whose data may be used; empty: the day before the logical date"
     )
-    train_days: int = Field(7, ge=1, le=90, title="Training window, days")
+    train_days: int = Field(
+        7, ge=1, le=90, title="Training window, days", description="ends where the gap before the test window begins"
+    )
     gap_days: int = Field(7, le=60, title="Gap, days", description="between training and test; labels are 7 days late")
-    test_days: int = Field(7, ge=1, le=28, title="Test window, days")
+    test_days: int = Field(
+        7, ge=1, le=28, title="Test window, days", description="the newest days whose labels are all known"
+    )
     candidates: list[CandidateName] = Field(
         ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"],
         min_length=1,

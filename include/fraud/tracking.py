@@ -24,6 +24,7 @@ FINGERPRINT = "fingerprint"  # tag of a run: what went into the model, so that t
 MODEL_ID = "model_id"  # tag of a run: its logged model
 ONNX_SHA256 = "onnx_sha256"  # tag of a run and of a model version
 ONNX_FILE = "model.onnx"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # or the pages take the runs for those of an agent
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def experiment_id(client: MlflowClient) -> str:
     if found:
         return found.experiment_id
     try:
-        return client.create_experiment(name)
+        return client.create_experiment(name, tags=KIND)
     except MlflowException:  # another candidate's step was faster
         found = client.get_experiment_by_name(name)
         if found is None:
