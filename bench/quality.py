@@ -33,7 +33,10 @@ from include.fraud.schema import LABELS, TRANSACTIONS, conform
 
 FIRST_TRAINING_DAY = date(2018, 7, 25)
 WINDOWS_DAYS = (7, 14, 21, 28)
-GOALS = Metrics(auc_roc=0.882, average_precision=0.702, card_precision_at_100=0.305)
+GOALS = {
+    "to reach": Metrics(auc_roc=0.876, average_precision=0.697, card_precision_at_100=0.301),
+    "to aim at": Metrics(auc_roc=0.882, average_precision=0.702, card_precision_at_100=0.305),
+}
 
 CHAPTER_3 = {
     "logistic regression": Metrics(0.871, 0.606, 0.291),
@@ -100,9 +103,11 @@ def main() -> int:
         print(f"{name}: {dict(found.parameters)}", flush=True)
     winner = max(chosen, key=lambda name: chosen[name].mean.average_precision)
     longer_windows(report, winner, tested[winner], rows, folds)
-    for name, goal in GOALS.as_dict().items():
-        reached = tested[winner].mean.as_dict()[name]
-        report.goal(f"{NAMES[name]}, mean of four test weeks, {winner}", goal, reached, reached >= goal)
+    reached = tested[winner].mean.as_dict()
+    for kind, goals in GOALS.items():
+        for name, goal in goals.as_dict().items():
+            what = f"{kind}: {NAMES[name]}, mean of four test weeks, {winner}"
+            report.goal(what, goal, reached[name], reached[name] >= goal)
     return report.finish()
 
 
