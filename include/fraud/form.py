@@ -1,7 +1,7 @@
 """What a person may choose when a retrain, or an ingest, is started by hand. The trigger forms are made from this."""
 
 from datetime import date
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,13 +34,12 @@ class RetrainForm(BaseModel):
         7, ge=1, le=28, title="Test window, days", description="the newest days whose labels are all known"
     )
     candidates: list[CandidateName] = Field(
-        ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"],
+        list(get_args(CandidateName)),
         min_length=1,
         title="Candidates",
         description="models to train; the best one on the validation week meets the champion",
-        json_schema_extra={
-            "examples": ["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"]
-        },
+        # Airflow's form offers examples as a list to choose several from.
+        json_schema_extra={"examples": list(get_args(CandidateName))},
     )
     rule: Rule = Field(
         "better",
