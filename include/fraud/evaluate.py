@@ -35,7 +35,7 @@ def main(args: Args) -> Evaluation:
     client = tracking.connect()
     # Whoever is champion now is the one compared with, and the one promotion will insist on.
     champion = tracking.version_with_alias(client, CHAMPION)
-    winner = max(args.trained, key=lambda one: one.validation["average_precision"])
+    winner = max(args.trained, key=lambda one: metrics.Metrics(**one.validation).overall)
     rows = rows_to_test(args.dataset.read(), args.plan.fold)
     verdict = compare(client, args.plan, winner, champion, rows)
     log.info("%s", verdict.verdict)

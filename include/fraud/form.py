@@ -5,7 +5,9 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CandidateName = Literal["logistic_regression", "decision_tree", "random_forest", "extra_trees", "blend"]
+CandidateName = Literal[
+    "blend", "extra_trees", "random_forest", "decision_tree", "logistic_regression"
+]  # slowest first
 Rule = Literal["better", "not_worse"]
 
 

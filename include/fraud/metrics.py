@@ -22,6 +22,11 @@ class Metrics:
     average_precision: float
     card_precision_at_100: float
 
+    @property
+    def overall(self) -> float:
+        """The mean of the three: what parameters and candidates are chosen by, so that none is bought with another."""
+        return (self.auc_roc + self.average_precision + self.card_precision_at_100) / 3
+
     def as_dict(self) -> dict[str, float]:
         """For a result file or a tracking server."""
         return asdict(self)

@@ -24,7 +24,7 @@ class Selection:
 def select(
     name: str, rows: pl.DataFrame, fold: Fold, matrix: Callable[[pl.DataFrame], NDArray[np.float32]]
 ) -> Selection:
-    """Try the whole grid of candidate `name`; highest average precision wins, the earlier entry where two are equal."""
+    """Try the whole grid of candidate `name`; the highest `overall` wins, the earlier entry of equals."""
     validation = fold.validation()
     training, test = rows_to_train(rows, validation), rows_to_test(rows, validation)
     day, customer = test["tx_datetime"].dt.date().to_numpy(), test["customer_id"].to_numpy()
@@ -34,4 +34,4 @@ def select(
         model = candidates.fit(name, parameters, features, fraud)
         scores = candidates.scores(model, matrix(test))
         tried.append(Selection(parameters, metrics.evaluate(day, customer, scores, test["tx_fraud"].to_numpy())))
-    return max(tried, key=lambda one: one.validation.average_precision)
+    return max(tried, key=lambda one: one.validation.overall)
