@@ -26,11 +26,12 @@ import polars as pl
 
 from bench.report import Report
 from include.code_version import ROOT
-from include.fraud.features import FEATURES, LABEL_DELAY_DAYS, WINDOWS_DAYS, features, features_by_chunk
+from include.fraud.features import features, features_by_chunk
 from include.fraud.ingest import fill
 from include.fraud.lake import Lake, days_between
 from include.fraud.schema import LABELS, TRANSACTIONS, conform
 from include.fraud.simulator import Simulator
+from include.fraud.windows import FEATURES, LABEL_DELAY_DAYS, WINDOWS_DAYS
 
 START = date(2018, 4, 1)
 DAYS = (183, 549, 1830)

@@ -23,7 +23,6 @@ class Comparison:
     estimate: float
     low: float
     high: float
-    share_better: float  # of the resamples, those in which the challenger was ahead
 
 
 def paired_bootstrap(
@@ -42,7 +41,7 @@ def paired_bootstrap(
     differences = ranked[1].average_precision(times) - ranked[0].average_precision(times)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, (tail, 1 - tail))
-    return Comparison(estimate, float(low), float(high), float(np.nanmean(differences > 0)))
+    return Comparison(estimate, float(low), float(high))
 
 
 @dataclass(frozen=True)

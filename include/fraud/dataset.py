@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from include.command import BadInput, StepArgs, run
-from include.fraud.features import FEATURES, features_by_chunk
+from include.fraud.features import features_by_chunk
 from include.fraud.lake import Lake, days_between
 from include.fraud.leak import refuse_leaks
 from include.fraud.plan import Plan
 from include.fraud.protocol import rows_to_test, rows_to_train
+from include.fraud.windows import FEATURES
 from include.settings import settings
 
 log = logging.getLogger(__name__)

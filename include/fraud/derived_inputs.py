@@ -8,7 +8,7 @@ operators of an ONNX graph, which round alike, give the same bits and every row 
 import numpy as np
 from numpy.typing import NDArray
 
-from include.fraud.features import FEATURES, WINDOWS_DAYS
+from include.fraud.windows import FEATURES, WINDOWS_DAYS
 
 LEAST_DENOMINATOR = 0.01
 """One cent, the smallest amount: a mean amount of zero gives a ratio of zero."""

@@ -1,16 +1,4 @@
-"""The model's fifteen inputs, defined once for training (whole frames) and serving (one transaction).
-
-For a transaction at time t, with w of 1, 7 and 30 days:
-  customer windows  (t - w, t]: the customer's transactions, this one included; their number and mean amount
-  terminal windows  (t - 7 d - w, t - 7 d]: the terminal's transactions whose labels have arrived; their number and the
-                    share of fraud among them, 0 when there are none; a label that is not known counts as genuine
-Of transactions at the same millisecond the one with the smaller id comes first, and a later one is not in its windows.
-Source of the inputs: "Reproducible Machine Learning for Credit Card Fraud Detection" (Le Borgne et al., 2022),
-chapter 3, "Baseline feature transformation".
-
-The array functions take *keys*: times in milliseconds, plus an offset for each customer or terminal that keeps the
-events of one out of reach of the next one's windows. For a single customer or terminal the times are the keys.
-"""
+"""`FEATURES` of whole frames of transactions, for training: the definition is in `windows`, one pass computes it."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,79 +11,20 @@ from numpy.typing import NDArray
 
 from include.command import BadInput
 from include.fraud.lake import Lake
-from include.fraud.schema import LABEL_DELAY_DAYS, ORDER, TRANSACTIONS
+from include.fraud.schema import ORDER, TRANSACTIONS
+from include.fraud.windows import (
+    DAY_MS,
+    FEATURES,
+    HISTORY_DAYS,
+    Floats,
+    Ints,
+    calendar_inputs,
+    customer_inputs,
+    terminal_inputs,
+)
 
-WINDOWS_DAYS = (1, 7, 30)
-HISTORY_DAYS = LABEL_DELAY_DAYS + max(WINDOWS_DAYS)
-"""How far back before a transaction its windows reach."""
-
-NIGHT_ENDS_HOUR = 6  # the hour from 6:00 to 6:59 is still night
 CHUNK_DAYS = 30
-
-CALENDAR_INPUTS = ("tx_amount", "tx_during_weekend", "tx_during_night")
-CUSTOMER_INPUTS = tuple(f"customer_{what}_{w}d" for w in WINDOWS_DAYS for what in ("nb_tx", "avg_amount"))
-TERMINAL_INPUTS = tuple(f"terminal_{what}_{w}d" for w in WINDOWS_DAYS for what in ("nb_tx", "risk"))
-FEATURES: tuple[str, ...] = (*CALENDAR_INPUTS, *CUSTOMER_INPUTS, *TERMINAL_INPUTS)
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 MAX_KEY = 2**62
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-def calendar_inputs(times: Ints, cents: Ints) -> list[Floats]:
-    """The inputs that need no history (CALENDAR_INPUTS), each [n]; `times` in ms since 1970 UTC, amounts in cents."""
-    day, within = np.divmod(times, DAY_MS)
-    weekend = (day + 3) % 7 >= 5  # 1970-01-01 was a Thursday, the fourth day of a week that starts on Monday
-    return [cents / 100, weekend.astype(np.float64), (within < (NIGHT_ENDS_HOUR + 1) * HOUR_MS).astype(np.float64)]
-
-
-def customer_inputs(keys: Ints, cents: Ints, at: Ints) -> Iterator[Floats]:
-    """Yield CUSTOMER_INPUTS, each [q], of the events at positions `at` [q]; `keys` [n] in order, their `cents` [n]."""
-    for count, mean_cents in _windows(keys, cents, keys[at], at + 1, 0):
-        yield count
-        yield mean_cents / 100
-
-
-def terminal_inputs(keys: Ints, frauds: Ints, queries: Ints) -> Iterator[Floats]:
-    """Yield TERMINAL_INPUTS, each [q], at keys `queries` [q]; `keys` [n] in order, `frauds` [n] 1 for known fraud."""
-    delay = LABEL_DELAY_DAYS * DAY_MS
-    ends = np.searchsorted(keys, queries - delay, side="right")
-    for count, share in _windows(keys, frauds, queries, ends, delay):
-        yield count
-        yield share
-
-
-def _windows(keys: Ints, values: Ints, queries: Ints, ends: Ints, delay: int) -> Iterator[tuple[Floats, Floats]]:
-    """Yield for each of WINDOWS_DAYS the number of events from (query - delay - window) on and their mean value.
-
-    `ends` [q] is the position after the windows' last event. Sums are of integers, and so exact.
-    """
-    totals = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, out=totals[1:])
-    until_end = totals[ends]
-    for window in WINDOWS_DAYS:
-        starts = np.searchsorted(keys, queries - (delay + window * DAY_MS), side="right")
-        count = (ends - starts).astype(np.float64)
-        yield count, (until_end - totals[starts]) / np.maximum(count, 1.0)
-
-
-def inputs_of_one(time: int, cents: int, customer: tuple[Ints, Ints], terminal: tuple[Ints, Ints]) -> Floats:
-    """The 15 FEATURES [15] of one transaction, at `time` in ms since 1970 UTC, of `cents`.
-
-    `customer` holds the times and cents of the customer's transactions before it, `terminal` the times and fraud flags
-    of the terminal's; both in order of time, and back to HISTORY_DAYS (what lies further back does not matter).
-    """
-    times, amounts = np.append(customer[0], time), np.append(customer[1], cents)
-    now = times[-1:]
-    return np.concatenate(
-        [
-            *calendar_inputs(now, amounts[-1:]),
-            *customer_inputs(times, amounts, np.array([len(times) - 1])),
-            *terminal_inputs(*terminal, now),
-        ]
-    )
 
 
 def features(history: pl.DataFrame, first: date, last: date) -> pl.DataFrame:

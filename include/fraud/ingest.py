@@ -17,13 +17,13 @@ from pydantic import Field
 from include.command import BadInput, StepArgs, run
 from include.fraud.lake import Lake, days_between
 from include.fraud.schema import (
-    LABEL_DELAY_DAYS,
     LABELS,
     bad_rows_by_reason,
     refuse_broken_day,
     split_bad_rows,
 )
 from include.fraud.sources import Source, open_source
+from include.fraud.windows import LABEL_DELAY_DAYS
 from include.progress import track
 from include.settings import settings
 

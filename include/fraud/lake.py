@@ -20,7 +20,8 @@ import fsspec
 import polars as pl
 
 from include.command import BadInput
-from include.fraud.schema import LABEL_DELAY_DAYS, LABELS, TRANSACTIONS
+from include.fraud.schema import LABELS, TRANSACTIONS
+from include.fraud.windows import LABEL_DELAY_DAYS
 from include.settings import local_path
 
 TRANSACTIONS_BY_DAY, LABELS_BY_DAY, QUARANTINE_BY_DAY = "transactions/date=", "labels/known=", "quarantine/date="

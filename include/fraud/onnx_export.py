@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 from include.command import BadInput
 from include.fraud import candidates
 from include.fraud.derived_inputs import LEAST_DENOMINATOR, PRODUCTS, RATIOS, positions
-from include.fraud.features import FEATURES
+from include.fraud.windows import FEATURES
 
 INPUT, COLUMNS, OUTPUT = "features", "columns", "fraud_probability"
 PARITY_LIMIT = 1e-5

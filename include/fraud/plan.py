@@ -9,10 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from include.command import BadInput, StepArgs, run
-from include.fraud.features import HISTORY_DAYS
 from include.fraud.form import CandidateName, RetrainForm, Rule
 from include.fraud.protocol import Fold
-from include.fraud.schema import LABEL_DELAY_DAYS
+from include.fraud.windows import HISTORY_DAYS, LABEL_DELAY_DAYS
 
 
 class Plan(BaseModel):

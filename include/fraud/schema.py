@@ -11,9 +11,6 @@ import polars as pl
 
 from include.command import BadInput
 
-LABEL_DELAY_DAYS = 7
-"""The label of a transaction of day T is known on day T + 7."""
-
 MAX_BAD_SHARE = 0.01
 """A day with a larger share of bad rows is a broken delivery, not a few broken rows."""
 

@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -23,12 +24,12 @@ from include.code_version import code_version
 from include.command import StepArgs, run
 from include.fraud import candidates, metrics, onnx_export, tracking
 from include.fraud.dataset import Dataset, feature_matrix
-from include.fraud.features import FEATURES
 from include.fraud.form import CandidateName
 from include.fraud.plan import Plan
 from include.fraud.protocol import rows_to_test, rows_to_train
 from include.fraud.selection import Selection, select
 from include.fraud.tracking import FINGERPRINT, MODEL_ID, ONNX_SHA256
+from include.fraud.windows import FEATURES
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,14 @@ def main(args: Args) -> Trained:
 
 def fingerprint(plan: Plan, dataset: Dataset, candidate: str) -> str:
     """SHA-256 of everything that decides which model comes out."""
-    parts = [dataset.sha256, plan.model_dump(mode="json")["fold"], candidate, code_version(), _libraries()]
+    parts = [dataset.sha256, plan.model_dump(mode="json")["fold"], candidate, _code(), _libraries()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _code() -> str:
+    """SHA-256 of this room as it lies here, so that an edit counts before it is committed, and other commits do not."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(file.name.encode() + b"\0" + file.read_bytes() for file in files)).hexdigest()
 
 
 def log_metrics(test: pl.DataFrame, scores: NDArray[np.floating], title: str) -> metrics.Metrics:

@@ -12,12 +12,12 @@ import pytest
 from mlflow import MlflowClient
 
 from include.code_version import ROOT
-from include.fraud.features import HISTORY_DAYS
 from include.fraud.form import RetrainForm
 from include.fraud.lake import Lake, days_between
 from include.fraud.plan import plan
 from include.fraud.schema import LABELS, TRANSACTIONS
 from include.fraud.simulator import Simulator
+from include.fraud.windows import HISTORY_DAYS
 
 AS_OF = date(2025, 6, 29)
 FORM = {"train_days": 3, "test_days": 3, "candidates": ["logistic_regression", "decision_tree"], "rule": "not_worse"}

@@ -10,8 +10,8 @@ from include.command import BadInput
 from include.fraud import candidates
 from include.fraud.candidates import CANDIDATES
 from include.fraud.derived_inputs import PRODUCTS, RATIOS, with_derived
-from include.fraud.features import FEATURES
 from include.fraud.form import CandidateName
+from include.fraud.windows import FEATURES
 
 NAMES = list(CANDIDATES)
 

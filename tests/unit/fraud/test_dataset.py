@@ -8,12 +8,12 @@ import pytest
 
 from include.command import BadInput, Refused
 from include.fraud import dataset
-from include.fraud.features import FEATURES
 from include.fraud.form import RetrainForm
 from include.fraud.ingest import fill
 from include.fraud.lake import Lake
 from include.fraud.plan import plan
 from include.fraud.simulator import Simulator
+from include.fraud.windows import FEATURES
 from include.settings import settings
 
 AS_OF = date(2025, 6, 29)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
@@ -11,20 +10,12 @@ from polars.testing import assert_frame_equal
 
 from include.command import BadInput
 from include.fraud import features as module
-from include.fraud.features import (
-    CUSTOMER_INPUTS,
-    FEATURES,
-    HISTORY_DAYS,
-    TERMINAL_INPUTS,
-    features,
-    features_by_chunk,
-    inputs_of_one,
-    labelled_history,
-)
+from include.fraud.features import features, features_by_chunk, labelled_history
 from include.fraud.ingest import fill
 from include.fraud.lake import days_between
 from include.fraud.schema import LABELS, TRANSACTIONS
 from include.fraud.sources import ParquetSource
+from include.fraud.windows import CUSTOMER_INPUTS, FEATURES, HISTORY_DAYS, TERMINAL_INPUTS
 from tests.unit.fraud.conftest import START, day
 
 DAY = 86_400_000
@@ -90,20 +81,6 @@ def test_all_inputs_equal_their_definition(rows, first, length, shuffled):
     assert found["tx_fraud"].to_list() == [r[5] for r in asked]
     for row, inputs in zip(asked, found.select(FEATURES).iter_rows(), strict=True):
         assert inputs == pytest.approx(by_definition(rows, row), abs=1e-9)
-
-
-@settings(max_examples=200, deadline=None)
-@given(rows=events.filter(bool))
-def test_one_transaction_has_online_the_inputs_it_has_offline(rows):
-    in_order = sorted(rows, key=lambda r: (r[1], r[0]))
-    this = in_order[-1]
-    customer = [(r[1], r[4]) for r in in_order[:-1] if r[2] == this[2]]
-    terminal = [(r[1], r[5] or 0) for r in in_order[:-1] if r[3] == this[3]]
-    columns = [tuple(np.array(c, np.int64) for c in zip(*of, strict=True)) for of in (customer, terminal)]
-    empty = (np.array([], np.int64),) * 2
-    online = inputs_of_one(this[1], this[4], *(c or empty for c in columns))
-    offline = features(frame(rows), START, day(SPAN_DAYS)).filter(transaction_id=this[0]).select(FEATURES)
-    assert online.tolist() == list(offline.row(0))
 
 
 def test_there_are_fifteen_inputs_in_the_agreed_order():

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from include.command import Refused
-from include.fraud.features import FEATURES, features
+from include.fraud.features import features
 from include.fraud.leak import refuse_leaks
 from include.fraud.protocol import Fold, rows_to_train
 from include.fraud.schema import LABELS, TRANSACTIONS, conform
+from include.fraud.windows import FEATURES
 
 
 def some_rows() -> tuple[np.ndarray, np.ndarray]:

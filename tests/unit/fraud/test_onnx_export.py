@@ -16,7 +16,7 @@ from include.command import BadInput
 from include.fraud import candidates, onnx_export
 from include.fraud.candidates import CANDIDATES
 from include.fraud.derived_inputs import with_derived
-from include.fraud.features import FEATURES
+from include.fraud.windows import FEATURES
 
 BETTER_THAN_THE_LIMIT = 2e-6
 

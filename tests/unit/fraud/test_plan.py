@@ -7,10 +7,9 @@ from pydantic import ValidationError
 
 from include.command import BadInput
 from include.fraud.candidates import CANDIDATES
-from include.fraud.features import HISTORY_DAYS
 from include.fraud.form import RetrainForm
 from include.fraud.plan import Args, main, plan
-from include.fraud.schema import LABEL_DELAY_DAYS
+from include.fraud.windows import HISTORY_DAYS, LABEL_DELAY_DAYS
 
 AS_OF = date(2018, 8, 21)
 

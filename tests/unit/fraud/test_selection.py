@@ -8,9 +8,9 @@ import pytest
 
 from include.fraud import candidates, metrics
 from include.fraud.candidates import Candidate
-from include.fraud.features import FEATURES
 from include.fraud.protocol import Fold, rows_to_test, rows_to_train
 from include.fraud.selection import select
+from include.fraud.windows import FEATURES
 
 FOLD = Fold(date(2018, 7, 25))
 ROWS_A_DAY = 120
