@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     )
     namespace: str = Field("mlops", description="Kubernetes namespace of the steps' pods")
     service_account: str = Field("mlops-steps", description="service account of the steps' pods")
+    redis_url: str = Field("", description="Redis of the online features, without password; empty: none")
+    drain_seconds: float = Field(5.0, ge=0, description="how long a stopping replica of the model API still serves")
 
 
 @cache
