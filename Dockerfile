@@ -1,20 +1,47 @@
 # syntax=docker/dockerfile:1
-# The image of the steps: `docker build --target steps --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/steps:$(git rev-parse HEAD) .`
+# Two images, each with only what it needs, both of one commit:
+#   docker build --target steps --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/steps:$(git rev-parse HEAD) .
+#   docker build --target api   --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/api:$(git rev-parse HEAD) .
 # A step of one commit refuses to run for a DAG of another; COMMIT is how it knows its own.
 
-FROM python:3.11-slim-bookworm AS dependencies
+FROM python:3.11-slim-bookworm AS uv
 RUN pip install --no-cache-dir uv==0.13.8
-COPY requirements-steps.txt .
-RUN uv venv /opt/venv && uv pip sync --no-cache --python /opt/venv/bin/python requirements-steps.txt
+RUN uv venv /opt/venv
+ENV UV_LINK_MODE=copy
 
-FROM python:3.11-slim-bookworm AS steps
-COPY --from=dependencies /opt/venv /opt/venv
-COPY include/__init__.py include/code_version.py include/command.py include/progress.py include/settings.py /app/include/
-COPY include/fraud /app/include/fraud
-ARG COMMIT
-RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
-ENV MLOPS_CODE_VERSION=$COMMIT PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+FROM uv AS steps-dependencies
+COPY requirements-steps.txt .
+RUN uv pip sync --no-cache --python /opt/venv/bin/python requirements-steps.txt
+
+FROM uv AS api-dependencies
+COPY requirements-api.txt .
+RUN uv pip sync --no-cache --python /opt/venv/bin/python requirements-api.txt
+
+FROM python:3.11-slim-bookworm AS base
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 USER 65532:65532
 ENTRYPOINT []
+
+# Dependencies first and the commit last: a new commit changes the small layers only.
+FROM base AS steps
+COPY --from=steps-dependencies /opt/venv /opt/venv
+COPY include/__init__.py include/code_version.py include/command.py include/model_package.py include/progress.py include/settings.py include/
+COPY include/fraud include/fraud
+COPY include/serving include/serving
+ARG COMMIT
+RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
+ENV MLOPS_CODE_VERSION=$COMMIT
 CMD ["python", "-c", "print('one step: python -m include.<room>.<step> --help')"]
+
+FROM base AS api
+COPY --from=api-dependencies /opt/venv /opt/venv
+COPY include/__init__.py include/code_version.py include/command.py include/model_package.py include/settings.py include/
+# The whole of the model's domain that serving knows.
+COPY include/fraud/__init__.py include/fraud/online.py include/fraud/windows.py include/fraud/
+COPY include/serving include/serving
+ARG COMMIT
+RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
+ENV MLOPS_CODE_VERSION=$COMMIT
+EXPOSE 8000
+CMD ["python", "-m", "include.serving.api", "--model-dir", "/model", "--host", "0.0.0.0", "--port", "8000"]

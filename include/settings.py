@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     lake_uri: str = Field(
         str(ROOT / "build" / "lake"), description="root of the data lake: a folder or s3://bucket/prefix"
     )
+    timed_schedules: bool = Field(True, description="start runs by the clock; off: only when somebody or an asset asks")
     source: str = Field("simulator", description="`simulator`, or a path or s3:// glob of Parquet files")
     simulator_seed: int = Field(42, description="seed of the simulated transactions")
     mlflow_tracking_uri: str = Field("http://127.0.0.1:5000", description="address of the MLflow server")
@@ -34,7 +35,22 @@ class Settings(BaseSettings):
     )
     namespace: str = Field("mlops", description="Kubernetes namespace of the steps' pods")
     service_account: str = Field("mlops-steps", description="service account of the steps' pods")
+    rollout_service_account: str = Field(
+        "model-api-rollout", description="service account of the steps that may change the model API's Deployment"
+    )
+    serving_deployment: str = Field("model-api", description="Deployment of the model API, in the same namespace")
+    model_api_url: str = Field("http://model-api", description="address of the model API")
+    local_deployment: str = Field(
+        str(ROOT / "build" / "local" / "data" / "model-api"),
+        description="folder of the local model API's spec and status",
+    )
     redis_url: str = Field("", description="Redis of the online features, without password; empty: none")
+    bake_seconds: int = Field(
+        120,
+        ge=10,
+        le=3600,
+        description="how long a new version is watched under real traffic, when nobody says otherwise",
+    )
     drain_seconds: float = Field(5.0, ge=0, description="how long a stopping replica of the model API still serves")
 
 

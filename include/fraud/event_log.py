@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from include.command import BadInput
 from include.fraud.features import labelled_history
 from include.fraud.lake import Lake
 from include.fraud.online import KINDS
@@ -23,6 +24,14 @@ def histories(last: date, as_of: date) -> History:
     Raises BadInput where a day is missing in the lake.
     """
     return packed(labelled_history(Lake(settings().lake_uri), last, last, as_of))
+
+
+def newest_day() -> date:
+    """The last day in the lake. Raises BadInput when it is empty."""
+    days = Lake(settings().lake_uri).days()
+    if not days:
+        raise BadInput(f"the lake {settings().lake_uri} is empty: run ingest_transactions first")
+    return max(days)
 
 
 def packed(transactions: pl.DataFrame) -> History:

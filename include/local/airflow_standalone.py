@@ -59,9 +59,6 @@ def _where(state: State, dags: Path) -> dict[str, str]:
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # it listens to this machine only
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
-        # Unpausing a DAG would at once start a run for today's clock, for days nobody ingested, and the run that was
-        # asked for would queue behind it. It turns assets as triggers off too: here runs start because somebody asks.
-        "SCHEDULER__USE_JOB_SCHEDULE": "False",
     }
 
 

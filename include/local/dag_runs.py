@@ -62,10 +62,14 @@ def wait_until_parsed(api: AirflowApi, dag_id: str, console: Console) -> None:
 
 
 def run_dag(api: AirflowApi, dag_id: str, conf: Mapping[str, Any], console: Console) -> DagRun:
-    """Trigger the DAG, follow the run to its end, show the log of what failed."""
+    """Trigger the DAG and follow the run."""
     api.unpause(dag_id)
+    return follow_run(api, dag_id, api.trigger(dag_id, conf), conf, console)
+
+
+def follow_run(api: AirflowApi, dag_id: str, run_id: str, conf: Mapping[str, Any], console: Console) -> DagRun:
+    """Follow the run to its end, show the log of what failed."""
     began = time.monotonic()
-    run_id = api.trigger(dag_id, conf)
     if console.is_terminal:
         state = _follow_live(api, dag_id, run_id, conf, console, began)
     else:

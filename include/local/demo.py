@@ -8,18 +8,25 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 
+from include.fraud.examples import requests_of
 from include.local.airflow_api import AirflowApi, AirflowApiError
-from include.local.demo_days import demo_days
+from include.local.dag_runs import wait_until_parsed
+from include.local.demo_days import DemoDays, demo_days
+from include.local.demo_redeploy import REDEPLOY, RedeployDemo, follow_rollout, judge_traffic, roll_out_champion
 from include.local.demo_report import good, show, write
-from include.local.demo_retrain import retrain_demo
+from include.local.demo_retrain import RetrainDemo, retrain_demo
 from include.local.stack import bring_up
 from include.local.state import StackError, State
+from include.local.traffic import Traffic
 
-PARTS = ("retrain",)
+PARTS = ("retrain", "redeploy")
+REQUESTS_PER_SECOND = 40.0
 
 
 def main() -> int:
@@ -29,7 +36,7 @@ def main() -> int:
     try:
         if asked.source:
             os.environ["MLOPS_SOURCE"] = asked.source
-        return _show_retraining(asked.source, console)
+        return _show(asked.source, set(asked.only.split(",")) if asked.only else set(PARTS), console)
     except StackError as error:
         console.print(str(error), style="red", markup=False)
         return 2
@@ -38,18 +45,56 @@ def main() -> int:
         return 1
 
 
-def _show_retraining(source: str | None, console: Console) -> int:
+def _show(source: str | None, parts: set[str], console: Console) -> int:
     began = time.monotonic()
     days = demo_days(source)
     running = bring_up(State.from_environment(), say=lambda line: console.print(line, markup=False)).running()
     up = time.monotonic()
-    addresses = {"Airflow": running["airflow"].address, "MLflow": running["mlflow"].address}
-    demo = retrain_demo(AirflowApi(addresses["Airflow"]), addresses["MLflow"], days, console)
-    show(demo, addresses, console)
+    names = {"Airflow": "airflow", "MLflow": "mlflow", "model API": "model-api"}
+    addresses = {name: running[process].address for name, process in names.items()}
+    api, service = AirflowApi(addresses["Airflow"]), addresses["model API"]
+    demo = RetrainDemo([], [], [])
+    rollouts = RedeployDemo(earlier=set())
+    if "redeploy" in parts:
+        wait_until_parsed(api, REDEPLOY, console)
+        api.unpause(REDEPLOY)
+        rollouts.earlier |= {run["dag_run_id"] for run in api.runs(REDEPLOY)}
+    traffic = Traffic(service, _requests(days), REQUESTS_PER_SECOND)
+    traffic.start()
+    try:
+        if "retrain" in parts:
+            demo = retrain_demo(
+                api, addresses["MLflow"], days, console, _rollout(parts, rollouts, api, service, console)
+            )
+        else:
+            roll_out_champion(rollouts, api, service, console)
+    finally:
+        sent = traffic.stop()
+    if "redeploy" in parts:
+        judge_traffic(rollouts, sent)
+    show(demo, rollouts, addresses, console)
     ended = time.monotonic()
-    durations = {"start of the stack": up - began, "retrain": ended - up, "demo": ended - began}
-    console.print(f"written to {write(demo, source or 'simulator', addresses, durations)}", soft_wrap=True)
-    return 0 if good(demo) else 1
+    durations = {"start of the stack": up - began, "pipelines": ended - up, "demo": ended - began}
+    file = write(demo, rollouts, source or "simulator", addresses, durations)
+    console.print(f"written to {file}", soft_wrap=True)
+    return 0 if good(demo, rollouts) else 1
+
+
+def _rollout(
+    parts: set[str], rollouts: RedeployDemo, api: AirflowApi, service: str, console: Console
+) -> Callable[[str], bool]:
+    """What follows a promotion."""
+    if "redeploy" not in parts:
+        return lambda version: True
+    return lambda version: follow_rollout(rollouts, api, service, version, console)
+
+
+def _requests(days: DemoDays) -> Iterator[dict[str, object]]:
+    """The transactions of the week that the second retrain ingests, as they happen."""
+    day = days.as_of
+    while day < days.next_as_of:
+        day += timedelta(days=1)
+        yield from requests_of(day)
 
 
 def _arguments() -> argparse.Namespace:

@@ -12,19 +12,20 @@ from rich.table import Table
 
 from include.code_version import ROOT, code_version
 from include.local.dag_runs import DagRun
+from include.local.demo_redeploy import RedeployDemo
 from include.local.demo_retrain import Retrain, RetrainDemo
 
 FOLDER = ROOT / "build" / "demo"
 METRICS = {"auc_roc": "AUC", "average_precision": "AP", "card_precision_at_100": "CP@100"}
 
 
-def show(demo: RetrainDemo, addresses: Mapping[str, str], console: Console) -> None:
-    """Print every retrain's candidates, every verdict, the time of every run, and where to look further."""
+def show(demo: RetrainDemo, rollouts: RedeployDemo, addresses: Mapping[str, str], console: Console) -> None:
+    """Print every retrain's candidates, every verdict, and where to look further."""
     for retrain in demo.retrains:
         console.print(_candidates(retrain))
         console.print(str(retrain.evaluation.get("verdict", "")), highlight=False)
     table = Table("step", "verdict", "said", title="verdicts")
-    for verdict in demo.verdicts:
+    for verdict in [*demo.verdicts, *rollouts.verdicts]:
         table.add_row(verdict.what, "[green]good[/]" if verdict.good else "[red]BAD[/]", verdict.said)
     console.print(table)
     for name, address in addresses.items():
@@ -32,16 +33,23 @@ def show(demo: RetrainDemo, addresses: Mapping[str, str], console: Console) -> N
 
 
 def write(
-    demo: RetrainDemo, source: str, addresses: Mapping[str, str], durations: Mapping[str, float], folder: Path = FOLDER
+    demo: RetrainDemo,
+    rollouts: RedeployDemo,
+    source: str,
+    addresses: Mapping[str, str],
+    durations: Mapping[str, float],
+    folder: Path = FOLDER,
 ) -> Path:
     """Write the summary; whoever reads it sees all of it or nothing."""
     summary = {
         "commit": code_version(),
         "source": source,
-        "good": good(demo),
-        "steps": [_run(run) for run in demo.runs],
+        "good": good(demo, rollouts),
+        "steps": [_run(run) for run in [*demo.runs, *rollouts.runs]],
         "retrains": [asdict(retrain) for retrain in demo.retrains],
-        "verdicts": [asdict(verdict) for verdict in demo.verdicts],
+        "rollouts": rollouts.reports,
+        "traffic": traffic(rollouts),
+        "verdicts": [asdict(verdict) for verdict in [*demo.verdicts, *rollouts.verdicts]],
         "durations": {name: round(seconds, 1) for name, seconds in durations.items()},
         "addresses": dict(addresses),
     }
@@ -53,9 +61,26 @@ def write(
     return file
 
 
-def good(demo: RetrainDemo) -> bool:
+def good(demo: RetrainDemo, rollouts: RedeployDemo) -> bool:
     """Whether something was shown, and all of it is good."""
-    return bool(demo.verdicts) and all(verdict.good for verdict in demo.verdicts)
+    verdicts = [*demo.verdicts, *rollouts.verdicts]
+    return bool(verdicts) and all(verdict.good for verdict in verdicts)
+
+
+def traffic(rollouts: RedeployDemo) -> dict[str, Any]:
+    """What the client saw, for machines; empty when there was none."""
+    sent = rollouts.sent
+    if sent is None:
+        return {}
+    return {
+        "requests": sent.requests,
+        "failed": sent.failed,
+        "failures": dict(sent.failures),
+        "versions": dict(sent.versions),
+        "degraded": sent.degraded,
+        "p50_seconds": sent.percentile(0.5),
+        "p99_seconds": sent.percentile(0.99),
+    }
 
 
 def _candidates(retrain: Retrain) -> Table:

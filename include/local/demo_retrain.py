@@ -1,6 +1,6 @@
 """The demo's retraining: history in, a first model, a week later the second retrain."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -14,6 +14,8 @@ from include.local.demo_days import DemoDays
 from include.settings import settings
 
 DECISIONS = ("promote", "keep", "unchanged")  # unchanged: the winner is the champion itself, trained again
+# A week later a model of the same kind is rarely *surely better*; a fresher one that is surely not much worse will do.
+FRESHER = {"rule": "not_worse", "margin": 0.02}
 INGEST, RETRAIN = "ingest_transactions", "retrain_model"
 
 
@@ -46,21 +48,28 @@ class RetrainDemo:
     verdicts: list[Verdict]
 
 
-def retrain_demo(api: AirflowApi, mlflow_address: str, days: DemoDays, console: Console) -> RetrainDemo:
-    """Ingest, retrain, ingest the next week, retrain; stops at the first run that does not succeed."""
+def retrain_demo(
+    api: AirflowApi, mlflow_address: str, days: DemoDays, console: Console, promoted: Callable[[str], bool]
+) -> RetrainDemo:
+    """Ingest, retrain, ingest the next week, retrain; stops at the first run that does not succeed.
+
+    `promoted` is called with each version that was promoted, and says whether to go on.
+    """
     for dag_id in (INGEST, RETRAIN):
         wait_until_parsed(api, dag_id, console)
     demo = RetrainDemo([], [], [])
     had_champion = champion_version(mlflow_address) is not None
     new_week = days.as_of + timedelta(days=1)
-    for first, as_of in ((days.first, days.as_of), (new_week, days.next_as_of)):
+    for first, as_of, rule in ((days.first, days.as_of, {}), (new_week, days.next_as_of, FRESHER)):
         if not _step(demo, api, INGEST, {"first": str(first), "last": str(as_of)}, console):
             return demo
-        if not _step(demo, api, RETRAIN, {"as_of": str(as_of)}, console):
+        if not _step(demo, api, RETRAIN, {"as_of": str(as_of), **rule}, console):
             return demo
         retrain = _read(api, demo.runs[-1], as_of)
         demo.retrains.append(retrain)
         demo.verdicts.append(judge(retrain, must_promote=not had_champion and len(demo.retrains) == 1))
+        if retrain.promotion and not promoted(retrain.promotion["version"]):
+            return demo
     champion = champion_version(mlflow_address)
     said = f"MLflow serves version {champion} as champion" if champion else "no version carries the alias champion"
     demo.verdicts.append(Verdict(f"champion of {settings().model_name}", champion is not None, said))

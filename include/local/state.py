@@ -18,7 +18,14 @@ from pathlib import Path
 
 from include.code_version import ROOT
 
-DEFAULT_PORTS = {"airflow": 8080, "mlflow": 5000, "airflow-worker-logs": 8793, "airflow-trigger-logs": 8794}
+DEFAULT_PORTS = {
+    "airflow": 8080,
+    "mlflow": 5000,
+    "redis": 6379,
+    "model-api": 8000,
+    "airflow-worker-logs": 8793,
+    "airflow-trigger-logs": 8794,
+}
 
 
 class StackError(Exception):
@@ -85,6 +92,11 @@ def _pick(wanted: Iterable[int], taken: Container[int]) -> int:
     for port in wanted:
         if port not in taken and _is_free(port):
             return port
+    return any_free_port(taken)
+
+
+def any_free_port(taken: Container[int]) -> int:
+    """A port of this machine that nobody listens on, and that is not `taken` either."""
     while True:
         port = _any_port()
         if port not in taken and _is_free(port):

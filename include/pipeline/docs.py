@@ -45,7 +45,9 @@ def _section(dag: Any) -> str:
 
 
 def _schedule(dag: Any) -> str:
-    return f"`{dag.schedule}`"
+    if isinstance(dag.schedule, str):
+        return f"`{dag.schedule}`"
+    return ", ".join(f"on asset `{asset.name}`" for asset in dag.schedule)
 
 
 def _tags(dag: Any) -> str:

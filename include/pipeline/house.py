@@ -5,6 +5,8 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
+from include.settings import settings
+
 # A step that says "bad input" or "no" would say it again.
 RETRIES = ExceptionRetryPolicy(
     rules=[
@@ -30,6 +32,11 @@ HOUSE: dict[str, Any] = {
         "retry_policy": RETRIES,
     },
 }
+
+
+def clock(cron: str) -> str | None:
+    """The DAG's schedule, in UTC; None where nothing is to start by the clock, as in the local stack."""
+    return cron if settings().timed_schedules else None
 
 
 def day(param: str) -> str:

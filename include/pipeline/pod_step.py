@@ -15,6 +15,7 @@ from kubernetes.client import models as k8s
 from include.code_version import code_version
 from include.command import EXPECTED_VERSION
 from include.pipeline.flags import argv
+from include.pipeline.grants import GRANTS
 from include.pipeline.outcome import announce, settle
 from include.pipeline.profiles import PROFILES, Profile
 from include.settings import settings
@@ -42,6 +43,7 @@ class PodStep(KubernetesPodOperator):
     :param module: the step, ``include.<room>.<step>``
     :param flags: its flags; templates and other tasks' outputs are filled in
     :param profile: name of a resource profile
+    :param grant: name of what the pod may reach
     :param each: the flag in which the instances of a mapped task differ
     """
 
@@ -53,6 +55,7 @@ class PodStep(KubernetesPodOperator):
         module: str,
         flags: dict[str, Any],
         profile: str,
+        grant: str,
         each: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -60,7 +63,8 @@ class PodStep(KubernetesPodOperator):
         self.flags = flags
         self.each = each
         self.profile = profile
-        size = PROFILES[profile]
+        self.grant = grant
+        size, granted = PROFILES[profile], GRANTS[grant]
         super().__init__(
             # The image is of the same commit as this DAG file.
             image=f"{settings().step_image}:{code_version()}",
@@ -74,9 +78,13 @@ class PodStep(KubernetesPodOperator):
                 "app.kubernetes.io/part-of": "mlops-dags",
                 "app.kubernetes.io/component": module.split(".")[1],
                 "app.kubernetes.io/managed-by": "airflow",
+                **granted.labels,
             },
             env_vars=[
                 k8s.V1EnvVar(name=EXPECTED_VERSION, value=code_version()),
+                # A step that looks after the service must know that it is in a cluster.
+                k8s.V1EnvVar(name="MLOPS_RUNTIME", value="kubernetes"),
+                k8s.V1EnvVar(name="MLOPS_NAMESPACE", value=settings().namespace),
                 # The only places a pod may write to.
                 k8s.V1EnvVar(name="HOME", value="/tmp"),  # noqa: S108
                 k8s.V1EnvVar(name="MPLCONFIGDIR", value="/tmp/matplotlib"),  # noqa: S108
@@ -93,9 +101,9 @@ class PodStep(KubernetesPodOperator):
             container_security_context=LOCKED_DOWN,
             # The XCom sidecar is a container like any other: the restricted level applies to it too.
             xcom_sidecar_container_security_context=LOCKED_DOWN,
-            service_account_name=settings().service_account,
-            # No step talks to the Kubernetes API; those that will must ask for the token.
-            automount_service_account_token=False,
+            service_account_name=granted.service_account,
+            # Most steps have no business with the Kubernetes API.
+            automount_service_account_token=granted.token,
             # The wait is the triggerer's, not a worker slot's, and survives a restart of either.
             deferrable=True,
             durable=True,

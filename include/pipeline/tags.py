@@ -8,6 +8,7 @@ class Tag(StrEnum):
 
     DATA = "data"
     MODEL = "model"
+    SERVING = "serving"
 
 
 class Tier(StrEnum):

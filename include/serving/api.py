@@ -30,7 +30,8 @@ from include.settings import settings
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 75  # longer than clients keep idle connections, so that they are the ones who close
-FINISH_SECONDS = 10  # for requests in flight, after the drain
+LAST_LOOK_SECONDS = 0.5  # after accepting has ended: for requests on connections accepted just before
+FINISH_SECONDS = 8  # for requests in flight, after the drain
 BACKLOG = 2048
 
 
@@ -102,6 +103,9 @@ async def _drain(api: Api, server: Server, stop: asyncio.Event) -> None:
     api.draining = True
     log.info("draining for %.1f s", settings().drain_seconds)
     await asyncio.sleep(settings().drain_seconds)
+    for listener in server.servers:
+        listener.close()
+    await asyncio.sleep(LAST_LOOK_SECONDS)
     server.should_exit = True
 
 

@@ -89,6 +89,7 @@ class Api:
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
             Route("/docs", self._docs),
+            Route("/predict", self._post_only, methods=[method for method in METHODS if method != "POST"]),
             Mount("/docs", StaticFiles(directory=swagger_ui_path)),
         ]
 
@@ -114,6 +115,9 @@ class Api:
 
     async def _openapi(self, request: Request) -> Response:
         return JSONResponse(self._document)
+
+    async def _post_only(self, request: Request) -> Response:
+        return Response("POST a transaction", status_code=405, headers={"allow": "POST"}, media_type="text/plain")
 
     async def _docs(self, request: Request) -> Response:
         return HTMLResponse(SWAGGER)

@@ -23,6 +23,7 @@ from include.settings import settings
 
 log = logging.getLogger(__name__)
 
+CHAMPION = "champion"  # the alias that retrain_model moves
 LOOK_AGAIN_SECONDS = 2.0
 
 
@@ -54,35 +55,48 @@ def main(args: Args) -> dict[str, Any]:
 def download(name: str, version: str, folder: Path, wait_seconds: float = 0.0) -> Manifest:
     """Fill the empty folder with the package. Raises BadInput for a version that is not there or not servable."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     client = _client(wait_seconds)
-    try:
-        found = client.get_model_version(name, version)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            raise BadInput(
-                f"MLflow has no version {version} of the model {name!r}; see its page for those it has"
-            ) from error
-        raise
-    held = {item.path for item in client.list_artifacts(found.run_id, FOLDER)}
-    missing = sorted({f"{FOLDER}/{MANIFEST}", f"{FOLDER}/{SNAPSHOT}"} - held)
-    if missing:
-        raise BadInput(
-            f"version {version} of {name!r} cannot be served: its run {found.run_id} has no {', '.join(missing)}; only "
-            f"versions that retrain_model chose to promote are packed for serving"
-        )
+    manifest = _servable(client, name, version)
     with tempfile.TemporaryDirectory() as scratch:
         model = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=scratch)
         shutil.copyfile(Path(model) / MODEL, folder / MODEL)
-        packed = Path(client.download_artifacts(found.run_id, FOLDER, scratch))
-        shutil.copyfile(packed / SNAPSHOT, folder / SNAPSHOT)
-        manifest = msgspec.structs.replace(read_manifest(packed), name=name, version=version)
+        shutil.copyfile(client.download_artifacts(manifest.run_id, f"{FOLDER}/{SNAPSHOT}", scratch), folder / SNAPSHOT)
     have = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
     if have != manifest.onnx_sha256:
         raise BadInput(f"version {version} of {name!r} is damaged: SHA-256 {have}, packed as {manifest.onnx_sha256}")
     write_manifest(folder, manifest)
     return manifest
+
+
+def servable(name: str, version: str | None) -> Manifest:
+    """What is to be known of a version (default: the champion). Raises BadInput when it cannot be served."""
+    return _servable(_client(0.0), name, version)
+
+
+def _servable(client: Any, name: str, version: str | None) -> Manifest:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if version is None:
+            found = client.get_model_version_by_alias(name, CHAMPION)
+        else:
+            found = client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            which = f"version {version}" if version else f"version with the alias {CHAMPION}"
+            raise BadInput(f"MLflow has no {which} of {name!r}; retrain_model makes them") from error
+        raise
+    held = {item.path for item in client.list_artifacts(found.run_id, FOLDER)}
+    missing = sorted({f"{FOLDER}/{MANIFEST}", f"{FOLDER}/{SNAPSHOT}"} - held)
+    if missing:
+        raise BadInput(
+            f"version {found.version} of {name!r} cannot be served: its run {found.run_id} has no "
+            f"{', '.join(missing)}; only versions that retrain_model chose to promote are packed for serving"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = read_manifest(Path(client.download_artifacts(found.run_id, f"{FOLDER}/{MANIFEST}", scratch)).parent)
+    return msgspec.structs.replace(manifest, name=name, version=str(found.version))
 
 
 def _client(wait_seconds: float) -> Any:
@@ -114,10 +128,13 @@ def _client(wait_seconds: float) -> Any:
 
 
 def _held(folder: Path) -> Manifest | None:
+    """The manifest of a whole package, or None."""
     try:
-        return read_manifest(folder)
+        manifest = read_manifest(folder)
+        model = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
     except (OSError, msgspec.MsgspecError):
         return None
+    return manifest if model == manifest.onnx_sha256 and (folder / SNAPSHOT).is_file() else None
 
 
 def _answer(manifest: Manifest, fetched: bool) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Step: write the histories of all customers and terminals from the lake to the feature store.
 
-    python -m include.serving.load_features --last 2018-08-07
+    python -m include.serving.load_features [--last 2018-08-07]
 
-Everything a transaction after that day can reach is written, so a lost or half-filled store is whole again afterwards,
-and running it twice changes nothing. What was scored after that day stays.
+Everything a transaction after the last day can reach is written, so a lost or half-filled store is whole again
+afterwards, and running it twice changes nothing. What was scored after that day stays.
 """
 
 import logging
@@ -29,7 +29,7 @@ AT_ONCE = 500
 class Args(StepArgs):
     """Up to which day."""
 
-    last: date = Field(description="last UTC day whose transactions are written")
+    last: date | None = Field(None, description="last UTC day whose transactions are written (default: the newest)")
     as_of: date | None = Field(None, description="day whose labels are the newest written (default: --last)")
 
 
@@ -41,7 +41,8 @@ def main(args: Args) -> dict[str, Any]:
     store = redis.Redis.from_url(
         url, password=os.environ.get("MLOPS_REDIS_PASSWORD") or None, socket_timeout=60 * ANSWER_SECONDS
     )
-    return load(store, event_log.histories(args.last, args.as_of or args.last), args.last)
+    last = args.last or event_log.newest_day()
+    return load(store, event_log.histories(last, args.as_of or last), last)
 
 
 def load(store: "redis.Redis", histories: event_log.History, last: date) -> dict[str, Any]:

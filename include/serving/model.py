@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from include.command import BadInput
-from include.fraud.online import FEATURES
+from include.fraud.online import FEATURES, KINDS
 from include.model_package import MODEL, SNAPSHOT, Manifest, read_manifest
+from include.serving.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,16 @@ class Model:
         self.snapshot = folder / SNAPSHOT
         if not self.snapshot.is_file():
             raise BadInput(f"{self.snapshot} does not exist; fetch the package again")
+        _try_snapshot(self.snapshot)
         self._session = _session(content, folder)
-        (self._input,) = (one.name for one in self._session.get_inputs())
-        (self._output,) = (one.name for one in self._session.get_outputs())
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        shapes = [(one.type, one.shape[1:]) for one in (*inputs, *outputs)]
+        if shapes != [("tensor(float)", [len(FEATURES)]), ("tensor(float)", [1])]:
+            raise BadInput(
+                f"{folder / MODEL} maps {shapes[: len(inputs)]} to {shapes[len(inputs) :]}; it must map one float "
+                f"tensor [rows, {len(FEATURES)}] to one [rows, 1]: export it again"
+            )
+        self._input, self._output = inputs[0].name, outputs[0].name
 
     def probabilities(self, inputs: Floats) -> NDArray[np.float32]:
         """The probability of each row [rows] for inputs [rows, n]."""
@@ -55,6 +64,8 @@ class Model:
             self.probabilities(np.zeros((rows, len(FEATURES))))
         golden = self.manifest.golden
         if golden:
+            if {len(one.features) for one in golden} != {len(FEATURES)}:
+                raise BadInput(f"a golden request does not have {len(FEATURES)} features: pack the version again")
             scores = self.probabilities(np.array([one.features for one in golden]))
             off = float(np.max(np.abs(scores - np.array([one.probability for one in golden]))))
             if not off <= GOLDEN_TOLERANCE:
@@ -62,6 +73,16 @@ class Model:
                     f"version {self.manifest.version} scores its golden inputs {off:.2g} off what training found, at "
                     f"most {GOLDEN_TOLERANCE:.0e} is allowed: do not serve it, retrain"
                 )
+
+
+def _try_snapshot(file: Path) -> None:
+    try:
+        snapshot = Snapshot(file)
+        for kind in KINDS:
+            snapshot.history(kind, 0)
+        snapshot.close()
+    except sqlite3.Error as error:
+        raise BadInput(f"{file} cannot be read ({error}); fetch the package again") from error
 
 
 def _session(content: bytes, folder: Path) -> onnxruntime.InferenceSession:

@@ -1,6 +1,8 @@
 """POST /predict: from the bytes of a request to the bytes of its answer."""
 
+import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -11,8 +13,10 @@ from include.serving.scoring import QueueFull, Scorer
 MOST_BYTES = 1_048_576
 MOST_ROWS = 1_000
 RETRY_AFTER_SECONDS = b"1"
-EXPLAIN = b"explain=true"
 JSON = (b"content-type", b"application/json")
+MOST_REASON = 300  # characters: it may quote what was sent
+
+NAMED = re.compile(r"Object (?:missing required|contains unknown) field `([^`]*)`")
 
 _decode = msgspec.json.Decoder(Transaction | list[Transaction]).decode
 _encode = msgspec.json.Encoder().encode
@@ -29,8 +33,9 @@ class Rejected(Exception):
 async def answer(scorer: Scorer, scope: Any, receive: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of the answer; never raises for anything that was sent."""
     try:
+        explain = _explain(scope["query_string"])
         transactions, one = parse(await _body(scope, receive))
-        predictions = await scorer.submit(transactions, explain=scope["query_string"] == EXPLAIN)
+        predictions = await scorer.submit(transactions, explain)
     except Rejected as rejected:
         metrics.ERRORS.labels(rejected.reason).inc()
         return rejected.status, [JSON], _error(rejected.field, str(rejected))
@@ -48,8 +53,7 @@ def parse(body: bytes) -> tuple[list[Transaction], bool]:
     try:
         given = _decode(body)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        raise Rejected(422, "invalid", path.rstrip("`").lstrip(".") or "body", reason) from None
+        raise Rejected(422, "invalid", *_field_and_reason(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(422, "not_json", "body", f"not JSON: {error}") from None
     one = isinstance(given, Transaction)
@@ -63,6 +67,15 @@ def parse(body: bytes) -> tuple[list[Transaction], bool]:
         if broken:
             raise Rejected(422, "invalid", broken[0] if one else f"[{number}].{broken[0]}", broken[1])
     return transactions, one
+
+
+def _explain(query: bytes) -> bool:
+    if not query:
+        return False
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("explain", ["false"])
+    if given not in (["true"], ["false"]):
+        raise Rejected(422, "invalid", "explain", "?explain is true or false")
+    return given == ["true"]
 
 
 async def _body(scope: Any, receive: Any) -> bytes:
@@ -82,6 +95,13 @@ async def _body(scope: Any, receive: Any) -> bytes:
             raise too_large
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _field_and_reason(message: str) -> tuple[str, str]:
+    """Of msgspec's message; it names a field that is missing or unknown in its reason, any other as a path."""
+    reason, _, path = message.partition(" - at `$")
+    steps = [path.rstrip("`").lstrip("."), *NAMED.findall(reason)]
+    return ".".join(step for step in steps if step)[:MOST_REASON] or "body", reason[:MOST_REASON]
 
 
 def _error(field: str, reason: str) -> bytes:

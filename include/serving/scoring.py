@@ -25,7 +25,7 @@ BATCH_ROWS = 256
 QUEUE_ROWS = 2_048  # some tenths of a second of work
 
 
-class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """The answer for one transaction; the model's inputs only for those who ask for them."""
 
     transaction_id: int
@@ -33,7 +33,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     decision: Literal["accept", "review"]
     model_version: str
     degraded: bool
-    inputs: dict[str, float] | None = None
+    inputs: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Scored(msgspec.Struct, frozen=True):

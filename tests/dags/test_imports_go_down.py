@@ -8,7 +8,7 @@ import pytest
 from include.code_version import ROOT
 
 # What the model's domain offers to other rooms: its request and inputs, its histories, and nothing else.
-DOMAIN = ("include.fraud.online", "include.fraud.event_log")
+DOMAIN = ("include.fraud.online", "include.fraud.event_log", "include.fraud.examples")
 ROOMS = sorted(folder.name for folder in (ROOT / "include").iterdir() if (folder / "__init__.py").exists())
 FILES = sorted((ROOT / "include").rglob("*.py")) + sorted((ROOT / "dags").glob("*.py"))
 
@@ -41,8 +41,9 @@ def offences(path: Path, source: str) -> set[str]:
         return set() if parts[1] == "assets" else airflow
     room = parts[1]
     others = {n for n in names if n.startswith("include.") and n.split(".")[1] in set(ROOMS) - {room}}
-    if room == "serving":
-        others = {n for n in others - {"include.fraud"} if not n.startswith(DOMAIN)}
+    if room != "pipeline":
+        from_domain = any(name.startswith(DOMAIN) for name in others)
+        others = {n for n in others if not n.startswith(DOMAIN) and not (n == "include.fraud" and from_domain)}
     return others | (set() if room == "pipeline" else airflow)
 
 

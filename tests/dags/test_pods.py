@@ -13,6 +13,7 @@ from kubernetes.client import ApiClient
 
 from include.pipeline.flags import argv
 from include.pipeline.pod_step import RESULT, PodStep
+from include.settings import settings
 
 GOLDEN = Path(__file__).parent / "golden"
 SECRET = re.compile(r"password|passwd|token|secret|api[_-]?key|credential|://[^/\s]*:[^/\s]*@", re.IGNORECASE)
@@ -63,7 +64,8 @@ def policy_breaches(pod: dict) -> list[str]:
             breaches.append(rule)
 
     check(spec.get("activeDeadlineSeconds"), "has a deadline")
-    check(spec.get("automountServiceAccountToken") is False, "gets no API token")
+    may_use_the_api = spec.get("serviceAccountName") == settings().rollout_service_account
+    check(spec.get("automountServiceAccountToken") is may_use_the_api, "has an API token for rollouts only")
     check(spec.get("restartPolicy") == "Never", "is not restarted by the kubelet")
     check(
         not spec.get("hostNetwork") and not spec.get("hostPID") and not spec.get("hostIPC"), "shares no host namespace"
@@ -106,6 +108,7 @@ def test_policy(pods):
         (lambda pod: pod["spec"]["containers"][0]["args"].append("postgresql://a:b@db/x"), "secret"),
         (lambda pod: pod["spec"]["containers"][0].update(image="steps:latest"), "fixed tag"),
         (lambda pod: pod["metadata"]["labels"].pop("app.kubernetes.io/name"), "labelled"),
+        (lambda pod: pod["spec"].update(automountServiceAccountToken=True), "API token"),
         (lambda pod: pod["spec"]["volumes"].append({"name": "h", "hostPath": {"path": "/"}}), "volume"),
     ],
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -55,6 +56,15 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
+    def pause(self) -> None:
+        """It keeps its connections and answers nothing."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
             self._process.terminate()
@@ -72,15 +82,20 @@ class Replica:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         return metric(httpx.get(f"{self.url}/metrics", trust_env=False).text, name, **labels)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 
 
-def metric(text: str, name: str, **labels: str) -> float:
+def metric(text: str, name: str, /, **labels: str) -> float:
     """Sum of the samples of that name and with those labels in Prometheus' text format."""
     total = 0.0
     for line in text.splitlines():
@@ -88,6 +103,17 @@ def metric(text: str, name: str, **labels: str) -> float:
         if series.partition("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
             total += float(value)
     return total
+
+
+def transaction(**changed: object) -> dict[str, object]:
+    """A good request, with some fields otherwise."""
+    return {
+        "transaction_id": 1,
+        "tx_datetime": "2025-07-01T12:34:56Z",
+        "customer_id": 596,
+        "terminal_id": 3156,
+        "tx_amount": 57.16,
+    } | changed
 
 
 def free_port() -> int:
@@ -143,7 +169,7 @@ def lake_of_the_test(small_lake: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     settings.cache_clear()
 
 
-def make_package(lake: Path, fold: Fold, as_of: date, folder: Path, version: str) -> Path:
+def make_package(lake: Path, fold: Fold, as_of: date, folder: Path, version: str, trees: int = 20) -> Path:
     """What retrain_model would pack, without MLflow: a forest trained on the fold's training week."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLOPS_LAKE_URI", str(lake))
@@ -151,7 +177,7 @@ def make_package(lake: Path, fold: Fold, as_of: date, folder: Path, version: str
         chunks = list(features_by_chunk(Lake(str(lake)), fold.train_first, fold.test_last, as_of))
         assert len(chunks) == 1
         training = rows_to_train(chunks[0], fold)
-        parameters = {"n_estimators": 20, "min_samples_leaf": 3}
+        parameters = {"n_estimators": trees, "min_samples_leaf": 3}
         model = candidates.fit("extra_trees", parameters, feature_matrix(training), training["tx_fraud"].to_numpy())
         onnx = onnx_export.export(model)
         manifest = package.pack(folder, "a-run", onnx, rows_to_test(chunks[0], fold), as_of)
@@ -162,35 +188,55 @@ def make_package(lake: Path, fold: Fold, as_of: date, folder: Path, version: str
     return folder
 
 
+def start_replica(
+    folder: Path,
+    log: Path,
+    redis_url: str = "",
+    wait: bool = True,
+    shared: socket.socket | None = None,
+    port: int | None = None,
+    **settings: str,
+) -> Replica:
+    """Start the model API on a port of its own, or on a `shared` listening socket with a probe port of its own."""
+    port = port or free_port()
+    where = ["--port", str(port)] if shared is None else ["--fd", str(shared.fileno()), "--probe-port", str(port)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "include.serving.api", "--model-dir", str(folder), *where],
+        env={**kept, "PYTHONPATH": str(ROOT), "MLOPS_REDIS_URL": redis_url, "MLOPS_DRAIN_SECONDS": "1"} | settings,
+        pass_fds=[] if shared is None else [shared.fileno()],
+        stderr=log.open("wb"),
+        cwd=ROOT,
+    )
+    replica = Replica(process, f"http://127.0.0.1:{port}", log)
+    if wait:
+        ready = lambda: answers(lambda: httpx.get(f"{replica.url}/ready", trust_env=False).raise_for_status())  # noqa: E731
+        wait_for(lambda: ready() or process.poll() is not None, "the model API")
+        assert process.poll() is None, log.read_text()
+    return replica
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Replica]]:
     """Start a replica of a package: `serve(folder, redis_url="", **environment)`."""
     started: list[Replica] = []
 
-    def start(folder: Path, redis_url: str = "", wait: bool = True, **environment: str) -> Replica:
-        port = free_port()
-        log = tmp_path / f"api-{len(started)}.log"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLOPS_")}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "include.serving.api", "--model-dir", str(folder), "--port", str(port)],
-            env={**kept, "PYTHONPATH": str(ROOT), "MLOPS_REDIS_URL": redis_url, "MLOPS_DRAIN_SECONDS": "1"}
-            | environment,
-            stderr=log.open("wb"),
-            cwd=ROOT,
-        )
-        replica = Replica(process, f"http://127.0.0.1:{port}", log)
+    def start(folder: Path, redis_url: str = "", **more: Any) -> Replica:
+        replica = start_replica(folder, tmp_path / f"api-{len(started)}.log", redis_url, **more)
         started.append(replica)
-        if wait:
-            ready = lambda: answers(lambda: httpx.get(f"{replica.url}/ready", trust_env=False).raise_for_status())  # noqa: E731
-            wait_for(lambda: ready() or process.poll() is not None, "the model API")
-            assert process.poll() is None, log.read_text()
         return replica
 
     yield start
     for replica in started:
-        if replica.process.poll() is None:
-            replica.process.kill()
-            replica.process.wait()
+        replica.kill()
+
+
+@pytest.fixture(scope="module")
+def replica(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    """One replica for all tests of a module, without Redis."""
+    replica = start_replica(packed, tmp_path_factory.mktemp("replica") / "api.log")
+    yield replica
+    replica.kill()
 
 
 @pytest.fixture
