@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -128,12 +129,13 @@ def test_what_cannot_be_served_leaves_the_folder_as_it_was(run_id, tmp_path, ver
 def test_a_package_of_another_model_is_refused(run_id, tmp_path):
     """A version whose model is not the one that was packed: by then nothing may have changed in the folder."""
     client = MlflowClient()
-    good = json.loads(open(client.download_artifacts(run_id, f"serving/{MANIFEST}", tmp_path)).read())
+    good = json.loads(Path(client.download_artifacts(run_id, f"serving/{MANIFEST}", tmp_path)).read_text())
     mixed = client.create_run(client.get_run(run_id).info.experiment_id)
     client.log_text(mixed.info.run_id, json.dumps(good | {"onnx_sha256": "0" * 64}), f"serving/{MANIFEST}")
     client.log_text(mixed.info.run_id, "", f"serving/{SNAPSHOT}")
     source = client.get_model_version(NAME, "1").source
-    version = client.create_model_version(NAME, source=source, run_id=mixed.info.run_id).version
+    model_id = source.rpartition("/")[2]
+    version = client.create_model_version(NAME, source=source, run_id=mixed.info.run_id, model_id=model_id).version
     folder = tmp_path / "model"
     bring(folder)
     before = contents(folder)

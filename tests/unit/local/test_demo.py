@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from typing import get_args
@@ -16,10 +17,13 @@ from include.fraud.metrics import Metrics
 from include.fraud.plan import plan
 from include.local.dag_runs import DagRun
 from include.local.demo_days import demo_days
+from include.local.demo_redeploy import RedeployDemo, judge_traffic
 from include.local.demo_report import METRICS, good, show, write
 from include.local.demo_retrain import DECISIONS, Retrain, RetrainDemo, Verdict, judge
 from include.local.state import StackError
+from include.local.traffic import Sent
 
+NO_ROLLOUTS = RedeployDemo(set())
 TASK = {"task_id": "train", "map_index": 0, "state": "success", "duration": 1.5, "try_number": 1}
 
 
@@ -97,7 +101,7 @@ def test_table_fits_a_terminal_of_80_columns(tmp_path):
     candidate = {"candidate": "logistic_regression", "validation": figures, "test": figures, "train_seconds": 123.4}
     found = Retrain(date(2025, 6, 29), [candidate], {"winner": "logistic_regression"}, None, 60.0)
     console = Console(width=80, record=True, file=io.StringIO())
-    show(RetrainDemo([], [found], []), {}, console)
+    show(RetrainDemo([], [found], []), NO_ROLLOUTS, {}, console)
     said = console.export_text()
     assert "logistic_regression *" in said
     assert said.count("0.706") == 6
@@ -106,14 +110,27 @@ def test_table_fits_a_terminal_of_80_columns(tmp_path):
 def test_summary_says_what_happened(tmp_path):
     run = DagRun("retrain_model", "manual__1", {"as_of": "2025-06-29"}, "success", 61.2, [TASK])
     demo = RetrainDemo([run], [retrain("promote", {"version": 1})], [Verdict("retrain", True, "It is better.")])
-    file = write(demo, "simulator", {"Airflow": "http://127.0.0.1:8080"}, {"demo": 70.04}, tmp_path)
+    sent = Sent(3, Counter({"ReadError": 1}), Counter({"1": 2}), 0, [0.1, 0.2])
+    rollouts = RedeployDemo(set(), reports=[{"version": "1"}], sent=sent)
+    file = write(demo, rollouts, "simulator", {"Airflow": "http://127.0.0.1:8080"}, {"demo": 70.04}, tmp_path)
     summary = json.loads(file.read_text())
     assert summary["good"] is True
     assert summary["steps"][0]["tasks"] == [{"task": "train", "map_index": 0, "state": "success", "seconds": 1.5}]
     assert summary["retrains"][0]["evaluation"]["decision"] == "promote"
+    assert summary["rollouts"] == [{"version": "1"}]
+    assert (summary["traffic"]["requests"], summary["traffic"]["failed"]) == (3, 1)
     assert summary["durations"] == {"demo": 70.0}
 
 
 def test_nothing_shown_is_not_good():
-    assert not good(RetrainDemo([], [], []))
-    assert not good(RetrainDemo([], [], [Verdict("a", True, ""), Verdict("b", False, "")]))
+    assert not good(RetrainDemo([], [], []), NO_ROLLOUTS)
+    assert not good(RetrainDemo([], [], [Verdict("a", True, ""), Verdict("b", False, "")]), NO_ROLLOUTS)
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_good"), [(Sent(5), True), (Sent(5, Counter(ReadError=1)), False), (Sent(), False)]
+)
+def test_one_lost_request_is_not_good(sent, is_good):
+    rollouts = RedeployDemo(set())
+    judge_traffic(rollouts, sent)
+    assert good(RetrainDemo([], [], []), rollouts) is is_good
