@@ -43,7 +43,8 @@ def get(*words: str) -> Any:
 
 
 def apply(manifest: str) -> None:
-    kubectl("apply", "-f", "-", stdin=manifest)
+    # On the server: kubectl alone would keep a copy in an annotation, which is too small for the larger ones.
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
 
 
 def pods(selector: str = f"app.kubernetes.io/name={RELEASE},app.kubernetes.io/component=api") -> list[Any]:

@@ -1,8 +1,9 @@
 """Real servers for the tests, each on free ports and in a folder that goes away."""
 
+import contextlib
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from include.local import state
 from include.local.airflow_api import AirflowApi
 from include.local.mlflow_server import mlflow_server as mlflow_process
+from include.local.model_api import deployment_folder, model_api
+from include.local.process import Process
+from include.local.redis_server import redis_server
 from include.local.stack import bring_up, inherited_environment
 from include.local.state import State
 from include.local.supervisor import Supervisor
@@ -18,13 +22,54 @@ from include.local.supervisor import Supervisor
 @pytest.fixture(scope="session")
 def mlflow_server() -> Iterator[str]:
     """The address of an MLflow server that only this session's tests use."""
+    with _running(lambda state, ports: mlflow_process(state, ports["mlflow"])) as process:
+        yield process.address
+
+
+@pytest.fixture(scope="session")
+def feature_store() -> Iterator[str]:
+    """The address of a Redis that only this session's tests use."""
+    with _running(lambda state, ports: redis_server(state, ports["redis"])) as process:
+        yield process.address
+
+
+@pytest.fixture
+def local_service(mlflow_server: str, feature_store: str) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Start the local model API for a registered model; what it gives are the settings of the steps that roll out."""
+    with contextlib.ExitStack() as services:
+
+        def start(model_name: str) -> dict[str, str]:
+            settings = {
+                "MLOPS_MODEL_NAME": model_name,
+                "MLOPS_MLFLOW_TRACKING_URI": mlflow_server,
+                "MLOPS_REDIS_URL": feature_store,
+                "MLOPS_DRAIN_SECONDS": "1",
+            }
+            folders: list[State] = []
+
+            def service(state: State, ports: Mapping[str, int]) -> Process:
+                folders.append(state)
+                return model_api(state, ports["model-api"], settings)
+
+            address = services.enter_context(_running(service)).address
+            return settings | {
+                "MLOPS_MODEL_API_URL": address,
+                "MLOPS_LOCAL_DEPLOYMENT": str(deployment_folder(folders[0])),
+            }
+
+        yield start
+
+
+@contextlib.contextmanager
+def _running(describe: Callable[[State, Mapping[str, int]], Process]) -> Iterator[Process]:
+    """One process of the local stack alone."""
     with _folder() as folder:
         servers = State(Path(folder))
         supervisor = Supervisor(servers, say=print)
         try:
-            process = mlflow_process(servers, servers.choose_ports(keep=False)["mlflow"])
+            process = describe(servers, servers.choose_ports(keep=False))
             supervisor.start([process], inherited_environment())
-            yield process.address
+            yield process
         finally:
             supervisor.stop_all()
 

@@ -12,12 +12,15 @@ import pytest
 from mlflow import MlflowClient
 
 from include.code_version import ROOT
+from include.fraud.examples import requests_of
 from include.fraud.form import RetrainForm
 from include.fraud.lake import Lake, days_between
 from include.fraud.plan import plan
 from include.fraud.schema import LABELS, TRANSACTIONS
 from include.fraud.simulator import Simulator
 from include.fraud.windows import HISTORY_DAYS
+from include.local.demo_redeploy import live_version
+from include.local.traffic import Traffic
 
 AS_OF = date(2025, 6, 29)
 FORM = {"train_days": 3, "test_days": 3, "candidates": ["logistic_regression", "decision_tree"], "rule": "not_worse"}
@@ -66,7 +69,7 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory, mlflow_server, source) -> Airflow:
+def airflow(tmp_path_factory, mlflow_server, feature_store, source) -> Airflow:
     home = tmp_path_factory.mktemp("airflow")
     env = {
         "MLOPS_LAKE_URI": str(home / "lake"),
@@ -74,6 +77,7 @@ def airflow(tmp_path_factory, mlflow_server, source) -> Airflow:
         "MLOPS_MLFLOW_TRACKING_URI": mlflow_server,
         "MLOPS_MLFLOW_EXPERIMENT": "dag-runs",
         "MLOPS_MODEL_NAME": "dag-runs",
+        "MLOPS_REDIS_URL": feature_store,
     }
     airflow = Airflow(home, env)
     done = airflow.test("ingest_transactions", first=str(FIRST), last=str(AS_OF))
@@ -119,11 +123,31 @@ def test_retrain_of_the_same_date_changes_nothing(retrained, airflow, mlflow_ser
     assert len(client.search_model_versions("name = 'dag-runs'")) == 1
 
 
+def test_redeploy_rolls_the_champion_out_and_then_leaves_it_alone(retrained, airflow, local_service):
+    airflow.env |= local_service("dag-runs")
+    address = airflow.env["MLOPS_MODEL_API_URL"]
+    traffic = Traffic(address, requests_of(AS_OF), per_second=20)
+    traffic.start()
+    try:
+        done = airflow.test("redeploy_model", bake_seconds=10)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert "dag-runs version 1 replaced nothing" in done.stdout
+        assert live_version(address) == "1"
+        again = airflow.test("redeploy_model", bake_seconds=10)
+        assert again.returncode == 0, again.stdout[-3000:]
+        assert "is live already: nothing to do" in again.stdout
+    finally:
+        sent = traffic.stop()
+    assert sent.requests > 100
+    assert (sent.failed, set(sent.versions)) == (0, {"1"})
+
+
 @pytest.mark.parametrize(
     ("dag", "conf", "said"),
     [
         ("retrain_model", FORM | {"as_of": "2031-01-05"}, "fill the gap with: python -m include.fraud.ingest"),
         ("retrain_model", FORM | {"gap_days": 2}, "gap_days=2: the windows overlap"),
+        ("redeploy_model", {"version": "77"}, "MLflow has no version 77 of 'dag-runs'"),
         ("ingest_transactions", {"first": "2025-06-20", "last": "2025-06-10"}, "--first 2025-06-20 is after --last"),
         ("ingest_transactions", {"first": "2001-01-01", "last": "2001-01-01"}, "2001-01-01"),
     ],

@@ -267,6 +267,8 @@ def test_sigkill_leaves_no_process(local):
     local.process.kill()
     local.process.wait()
     gone, alive = psutil.wait_procs(family, timeout=5)
+    for replica in alive:
+        replica.kill()
     assert (len(gone), alive) == (4, [])
 
 
