@@ -19,7 +19,7 @@ from include.local.replica_deployment import Deployment
 from include.local.replica_models import FetchCommand, ModelFolders
 from include.settings import settings
 
-WAIT_FOR_MLFLOW_SECONDS = 300  # before the fetch gives up and is tried again
+WAIT_FOR_MLFLOW_SECONDS = 60  # shorter than the progress deadline: the status can name the cause by then
 BACKLOG = 1024  # connections that wait while no replica takes them; the kernel may allow fewer
 
 

@@ -40,12 +40,13 @@ class LocalDeployment:
         return [
             Pod(pod["name"], pod["version"], pod["ready"], pod["restarts"], f"http://127.0.0.1:{pod['probe_port']}")
             for pod in self._fresh_status()["pods"]
-            if not pod["stopping"]
+            if pod["probe_port"] and not pod["stopping"]
         ]
 
     def set_version(self, version: str, cause: str, rollout: Rollout) -> None:
         """Ask for a version; empty: for none."""
-        generation = _read(self._spec).get("generation", 0) + 1
+        seen = self._fresh_status()["observed_generation"]
+        generation = max(seen, _read(self._spec).get("generation", 0)) + 1
         if not version:
             self._spec.unlink(missing_ok=True)
             return
