@@ -86,6 +86,7 @@ def _try_snapshot(file: Path) -> None:
 
 
 def _session(content: bytes, folder: Path) -> onnxruntime.InferenceSession:
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # replicas are how this scales
     try:
