@@ -41,12 +41,18 @@ class Connection(asyncio.Protocol):
     def __init__(self, answered: Callable[["Connection", bool], None]) -> None:
         self._answered = answered
         self._buffer = b""
+        self._asked = False
         self.due = 0.0
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember what to send on."""
         self.transport = transport  # type: ignore[assignment]
+
+    def send(self, request: bytes, due: float) -> None:
+        """Send what was due then."""
+        self.due, self._asked = due, True
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         """Tell when an answer is complete; all servers here send a content-length."""
@@ -57,12 +63,13 @@ class Connection(asyncio.Protocol):
         at = head.lower().index(b"content-length:") + 15
         if len(content) < int(head[at:].partition(b"\r\n")[0]):
             return
-        self._buffer = b""
+        self._buffer, self._asked = b"", False
         self._answered(self, head[9:12] == b"200")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Count what was asked as failed."""
-        self._answered(self, False)
+        """Count what was asked as failed; an idle connection may be closed."""
+        if self._asked:
+            self._answered(self, False)
 
 
 def encode(path: str, bodies: Sequence[bytes]) -> list[bytes]:
@@ -79,8 +86,7 @@ async def closed_loop(port: int, requests: Sequence[bytes], seconds: float) -> L
 
     def send(connection: Connection) -> None:
         nonlocal sent
-        connection.due = time.perf_counter()
-        connection.transport.write(requests[sent % len(requests)])
+        connection.send(requests[sent % len(requests)], time.perf_counter())
         sent += 1
 
     def answered(connection: Connection, good: bool) -> None:
@@ -113,7 +119,7 @@ async def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: 
         failed += not good
         free.append(connection)
 
-    free = await _connect(port, OPEN_CONNECTIONS, answered)
+    free = deque(await _connect(port, OPEN_CONNECTIONS, answered))
     began = time.perf_counter()
     total = int(rate * seconds)
     sent = 0
@@ -123,9 +129,10 @@ async def open_loop(port: int, requests: Sequence[bytes], seconds: float, rate: 
             waiting.append((began + sent / rate, requests[sent % len(requests)]))
             sent += 1
         while waiting and free:
-            connection = free.pop()
-            connection.due, request = waiting.popleft()
-            connection.transport.write(request)
+            connection = free.popleft()
+            if not connection.transport.is_closing():
+                due, request = waiting.popleft()
+                connection.send(request, due)
         await asyncio.sleep(0)  # timers are too coarse: this core has nothing else to do
     failed += total - len(latencies)
     latencies += [LATE_SECONDS] * (total - len(latencies))

@@ -56,8 +56,9 @@ AS_OF = date(2025, 6, 29)
 FOLD = Fold(AS_OF - timedelta(days=28), train_days=7, delay_days=7, test_days=7)
 MODEL_NAME, PARAMETERS = "blend", {"n_estimators": 80, "coarse_leaf": 30}
 ROWS = 5_000  # different requests, of the day after AS_OF
-RUNS, CLOSED_SECONDS, OPEN_SECONDS, WARM_UP_SECONDS = 3, 5.0, 10.0, 2.0
+RUNS, CLOSED_SECONDS, OPEN_SECONDS, WARM_UP_SECONDS = 3, 4.0, 8.0, 3.0
 GOALS = {"FastAPI + scikit-learn": 30.0, "mlflow models serve": 20.0}
+KEEP_ALIVE = {"UVICORN_TIMEOUT_KEEP_ALIVE": "75"}  # the peers' default of 5 s would close idle connections
 TO_CODE = "import sys; sys.exit(__import__('bench.serving_plain', fromlist=['x']).{}())"
 
 
@@ -183,7 +184,7 @@ def running(served: Served, folder: Path, core: int) -> Iterator[int]:
     port = _free_port()
     command = [word.replace("{port}", str(port)) for word in served.command]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where mlflow looks for uvicorn
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path} | served.environment
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path} | KEEP_ALIVE | served.environment
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command,

@@ -73,5 +73,6 @@ def _packed(transactions: pl.DataFrame, kind: str) -> Iterator[tuple[int, bytes]
     ).sort("entity", "time", "id")
     events = rows.select("time", "id", "value").to_numpy().astype("<i8")
     entities, starts = np.unique(rows["entity"].to_numpy(), return_index=True)
-    for entity, some in zip(entities.tolist(), np.split(events, starts[1:]), strict=True):
-        yield entity, some.tobytes()
+    ends = [*starts[1:], len(events)]
+    for entity, start, end in zip(entities.tolist(), starts, ends[: len(starts)], strict=True):
+        yield entity, events[start:end].tobytes()

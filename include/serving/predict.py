@@ -11,6 +11,7 @@ from include.serving import metrics
 from include.serving.scoring import QueueFull, Scorer
 
 MOST_BYTES = 1_048_576
+MOST_READ_ON = 16 * MOST_BYTES
 MOST_ROWS = 1_000
 RETRY_AFTER_SECONDS = b"1"
 JSON = (b"content-type", b"application/json")
@@ -83,6 +84,7 @@ async def _body(scope: Any, receive: Any) -> bytes:
     too_large = Rejected(413, "too_large", "body", f"the body is larger than {MOST_BYTES} bytes; send fewer at once")
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > MOST_BYTES:
+            await _read_on(scope, receive)
             raise too_large
     parts, size = [], 0
     while True:
@@ -92,9 +94,21 @@ async def _body(scope: Any, receive: Any) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MOST_BYTES:
+            if message.get("more_body", False):
+                await _read_on(scope, receive)
             raise too_large
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _read_on(scope: Any, receive: Any) -> None:
+    """Drop the rest, within reason: many clients read only when all is sent, and lose the answer if cut off before."""
+    size = 0
+    more = not any(name == b"expect" for name, _ in scope["headers"])  # who waits for leave has not begun to send
+    while more and size < MOST_READ_ON:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 def _field_and_reason(message: str) -> tuple[str, str]:
