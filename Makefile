@@ -14,10 +14,10 @@ LOCKS := requirements requirements-steps requirements-api requirements-dev
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## retrain twice through a real scheduler; SOURCE=<parquet path or glob>, ONLY=retrain
+demo: $(READY) ## retrain and roll out, twice, through a real scheduler; SOURCE=<parquet path or glob>, ONLY=retrain
 	@$(RUN) -m include.local.demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONLY),--only '$(ONLY)')
 
-up: $(READY) ## start Airflow and MLflow on this machine
+up: $(READY) ## start Airflow, MLflow, Redis and the model API on this machine
 	@$(RUN) -m include.local.up
 
 down: $(READY) ## stop them; their data stays in build/local
@@ -47,11 +47,10 @@ docs: $(READY) ## write the page about the DAGs from the DAGs
 lock: | $(UV) ## choose versions anew where requirements*.in changed
 	for name in $(LOCKS); do $(UV) $(COMPILE) $$name.in -o $$name.txt || exit 1; done
 
-e2e: $(READY) ## tests on a Kubernetes cluster; KUBECONFIG=<file of a cluster that may be filled and emptied>
-	@if ! compgen -G 'tests/e2e/test_*.py' > /dev/null; then echo "tests/e2e has no tests yet"; \
-	elif [[ -z "$$KUBECONFIG" ]]; then \
-		echo "KUBECONFIG is not set: name the kubeconfig of a cluster that the tests may fill and empty" >&2; exit 2; \
-	else $(RUN) -m pytest tests/e2e; fi
+e2e: $(READY) ## tests on a Kubernetes cluster; KUBECONFIG=<its file> E2E_LOAD_IMAGE=<kind, k3d, minikube or a command>
+	@if [[ -z "$$KUBECONFIG" ]]; then \
+		echo "KUBECONFIG is not set: name the kubeconfig of a cluster that the tests may fill and empty" >&2; exit 2; fi
+	$(RUN) -m pytest --timeout 1800 tests/e2e
 
 clean: ## stop everything, remove build/ and caches; .venv stays
 	@if [[ -x .venv/bin/python ]]; then $(RUN) -m include.local.down; fi
