@@ -72,7 +72,7 @@ with DAG(
     undo = step(
         "undo",
         "include.serving.rollout.undo",
-        {"plan": plan, "deadline": "{{ params.deadline_seconds }}"},
+        {"rollout": "{{ run_id }}", "deadline": "{{ params.deadline_seconds }}"},
         profile="rollout",
         grant="rollout",
         trigger_rule=TriggerRule.ONE_FAILED,
