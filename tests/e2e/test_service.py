@@ -78,6 +78,7 @@ def test_a_version_that_cannot_be_loaded_gets_no_request_and_is_undone(service, 
         finished = redeploy(airflow, BROKEN)
     facts["broken_version"] = done
     assert finished.returncode != 0
+    assert "model.onnx cannot be loaded" in finished.stdout
     assert (done["failed"], done["resets"]) == (0, {})
     assert set(done["versions"]) == {live}
     wait_for(lambda: versions() == [live] * 4 and all_ready(), "the version before is live")

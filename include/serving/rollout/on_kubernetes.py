@@ -17,6 +17,7 @@ CAUSE = "kubernetes.io/change-cause"
 ROLLOUT = "mlops/rollout"
 API_PORT = 8000
 TIMEOUT_SECONDS = 30
+DEATHS = 3
 
 
 class KubernetesDeployment:
@@ -35,11 +36,13 @@ class KubernetesDeployment:
         seen = (status.observed_generation or 0) >= found.metadata.generation
         failed = [c for c in status.conditions or [] if c.type == "Progressing" and c.status == "False"]
         autoscaler = self._autoscaler()
+        version = spec.template.metadata.labels.get(VERSION_LABEL, "")
+        settled = seen and updated == replicas == available >= wanted
         return State(
-            version=spec.template.metadata.labels.get(VERSION_LABEL, ""),
+            version=version,
             rollout=Rollout(**json.loads((found.metadata.annotations or {}).get(ROLLOUT, "{}"))),
-            settled=seen and updated == replicas == available >= wanted,
-            stuck=failed[0].message if seen and failed else "",
+            settled=settled,
+            stuck="" if settled or not seen else self._stuck(found, failed, version),
             progress=f"{updated} of {wanted} replicas have the version, {available} are available, {replicas} exist",
             replicas=replicas,
             at_most=autoscaler.spec.max_replicas if autoscaler else max(wanted, replicas) + 1,
@@ -47,10 +50,19 @@ class KubernetesDeployment:
 
     def pods(self) -> list[Pod]:
         """Those of the Deployment that are not being deleted."""
-        labels = self._read().spec.selector.match_labels
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        found = self._call(self._core.list_namespaced_pod, self.namespace, label_selector=selector)
-        return [_pod(pod) for pod in found.items if not pod.metadata.deletion_timestamp]
+        return [_pod(pod) for pod in self._pods(self._read())]
+
+    def _pods(self, deployment: Any) -> list[Any]:
+        selector = ",".join(f"{name}={value}" for name, value in deployment.spec.selector.match_labels.items())
+        found = self._call(client.CoreV1Api(self._api).list_namespaced_pod, self.namespace, label_selector=selector)
+        return [pod for pod in found.items if not pod.metadata.deletion_timestamp]
+
+    def _stuck(self, deployment: Any, failed: list[Any], version: str) -> str:
+        """Kubernetes gave up waiting, or a new pod has died so often that it need not be waited for."""
+        new = [pod for pod in self._pods(deployment) if pod.metadata.labels.get(VERSION_LABEL) == version]
+        if not failed and not any(_pod(pod).restarts >= DEATHS for pod in new):
+            return ""
+        return "; ".join([condition.message for condition in failed] + [why for pod in new if (why := last_words(pod))])
 
     def set_version(self, version: str, cause: str, rollout: Rollout) -> None:
         """Patch the pod template; Kubernetes replaces the pods."""
@@ -94,10 +106,6 @@ class KubernetesDeployment:
         config.load_config()  # in a pod its service account, else the kubeconfig
         return client.ApiClient()
 
-    @property
-    def _core(self) -> Any:
-        return client.CoreV1Api(self._api)
-
     def _read(self) -> Any:
         return self._call(client.AppsV1Api(self._api).read_namespaced_deployment, self.name, self.namespace)
 
@@ -117,14 +125,28 @@ class KubernetesDeployment:
         return function(*arguments, _request_timeout=TIMEOUT_SECONDS, **more)
 
 
+def last_words(pod: Any) -> str:
+    """Why the pod's container died last, or cannot start: what it printed at the end; empty when all is well."""
+    for status in _containers(pod):
+        died = (status.last_state and status.last_state.terminated) or (status.state and status.state.terminated)
+        if died and died.exit_code:
+            said = (died.message or died.reason or "").strip().splitlines()
+            return f"{pod.metadata.name}, {status.name}: exit code {died.exit_code}, {said[-1] if said else 'no word'}"
+        if status.state and status.state.waiting and status.state.waiting.message:
+            return f"{pod.metadata.name}, {status.name}: {status.state.waiting.message}"
+    return ""
+
+
+def _containers(pod: Any) -> list[Any]:
+    return [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
+
+
 def _pod(pod: Any) -> Pod:
     conditions = {condition.type: condition.status for condition in pod.status.conditions or []}
-    # A container that failed to start has no entry among the init containers, or the other way round: count both.
-    statuses = [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]
     return Pod(
         name=pod.metadata.name,
         version=pod.metadata.labels.get(VERSION_LABEL, ""),
         ready=conditions.get("Ready") == "True",
-        restarts=sum(status.restart_count for status in statuses),
+        restarts=sum(status.restart_count for status in _containers(pod)),
         url=f"http://{pod.status.pod_ip}:{API_PORT}",
     )
