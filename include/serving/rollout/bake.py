@@ -17,7 +17,8 @@ from pydantic import Field
 
 from include.command import Refused, StepArgs, run
 from include.progress import track
-from include.serving.rollout.deployment import Deployment, Pod, live_deployment
+from include.serving.rollout.deployment import Deployment, Pod
+from include.serving.rollout.live import live_deployment
 from include.serving.rollout.preflight import Planned
 
 log = logging.getLogger(__name__)

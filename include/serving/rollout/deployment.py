@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from include.settings import settings
-
 
 @dataclass(frozen=True)
 class Rollout:
@@ -56,14 +54,3 @@ class Deployment(Protocol):
 
     def forbidden(self) -> list[str]:
         """What a rollout needs and these credentials may not do."""
-
-
-def live_deployment() -> Deployment:
-    """The service of this deployment of the repository."""
-    if settings().runtime == "kubernetes":
-        from include.serving.rollout.on_kubernetes import KubernetesDeployment
-
-        return KubernetesDeployment(settings().namespace, settings().serving_deployment)
-    from include.serving.rollout.on_this_machine import LocalDeployment
-
-    return LocalDeployment(settings().local_deployment)

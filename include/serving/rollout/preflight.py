@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from include.command import BadInput, Refused, StepArgs, run
 from include.serving.fetch import servable
-from include.serving.rollout.deployment import State, live_deployment
+from include.serving.rollout.deployment import State
+from include.serving.rollout.live import live_deployment
 from include.settings import settings
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from include.command import StepArgs, run
-from include.serving.rollout.deployment import live_deployment
+from include.serving.rollout.live import live_deployment
 from include.serving.rollout.preflight import Planned
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from include.command import Refused, StepArgs, run
-from include.serving.rollout.deployment import Deployment, Rollout, State, live_deployment
+from include.serving.rollout.deployment import Deployment, Rollout, State
+from include.serving.rollout.live import live_deployment
 from include.serving.rollout.preflight import Planned
 
 log = logging.getLogger(__name__)

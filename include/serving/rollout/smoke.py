@@ -11,7 +11,7 @@ import httpx
 from include.command import Refused, StepArgs, run
 from include.model_package import Golden
 from include.serving.fetch import servable
-from include.serving.rollout.deployment import live_deployment
+from include.serving.rollout.live import live_deployment
 from include.serving.rollout.preflight import Planned
 from include.settings import settings
 

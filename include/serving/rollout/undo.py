@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from include.command import StepArgs, run
-from include.serving.rollout.deployment import Rollout, live_deployment
+from include.serving.rollout.deployment import Rollout
+from include.serving.rollout.live import live_deployment
 from include.serving.rollout.roll import watch
 
 log = logging.getLogger(__name__)
