@@ -76,6 +76,7 @@ def retrain(job: Job, as_of: date) -> tuple[dict[str, Any], float]:
     flags = {"plan": plan, "dataset": dataset, "trained": json.dumps(trained)}
     evaluation = job.step("evaluate", "include.fraud.evaluate", **flags)
     if evaluation["decision"] == "promote":
+        job.step("package", "include.fraud.package", plan=plan, dataset=dataset, evaluation=json.dumps(evaluation))
         job.step("promote", "include.fraud.promote", evaluation=json.dumps(evaluation))
     return evaluation, time.perf_counter() - began
 
