@@ -74,6 +74,7 @@ def test_a_version_that_is_live_is_left_alone(service, airflow):
 
 def test_a_version_that_cannot_be_loaded_gets_no_request_and_is_undone(service, airflow, client, facts):
     live = versions()[0]
+    before = {pod["metadata"]["name"] for pod in pods()}
     with client(per_second=40) as done:
         finished = redeploy(airflow, BROKEN)
     facts["broken_version"] = done
@@ -81,6 +82,7 @@ def test_a_version_that_cannot_be_loaded_gets_no_request_and_is_undone(service, 
     assert "model.onnx cannot be loaded" in finished.stdout
     assert (done["failed"], done["resets"]) == (0, {})
     assert set(done["versions"]) == {live}
+    assert {pod["metadata"]["name"] for pod in pods()} == before, "an undo takes the bad pod away and no other"
     wait_for(lambda: versions() == [live] * 4 and all_ready(), "the version before is live")
     assert "undone" in get("deployment", RELEASE)["metadata"]["annotations"]["mlops/rollout"]
 

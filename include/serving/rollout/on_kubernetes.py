@@ -70,8 +70,9 @@ class KubernetesDeployment:
             raise ValueError("a Deployment cannot be without a version; scale it to zero by hand if it must not run")
         environment = [{"name": VERSION_VARIABLE, "value": version}]
         annotations = {CAUSE: cause, ROLLOUT: json.dumps(asdict(rollout))}
+        # Nothing but the version: an undo then asks for the very template of the old pods, and they stay.
         template = {
-            "metadata": {"labels": {VERSION_LABEL: version}, "annotations": {CAUSE: cause}},
+            "metadata": {"labels": {VERSION_LABEL: version}},
             "spec": {"initContainers": [{"name": FETCH, "env": environment}]},
         }
         self._patch({"metadata": {"annotations": annotations}, "spec": {"template": template}})

@@ -62,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- dict
   "version" $version
   "given" (dig "metadata" "annotations" "mlops/given-model-version" "" $deployment)
-  "cause" (dig "spec" "template" "metadata" "annotations" "kubernetes.io/change-cause" "" $deployment)
+  "cause" (dig "metadata" "annotations" "kubernetes.io/change-cause" "" $deployment)
 | toYaml -}}
 {{- end -}}
 
