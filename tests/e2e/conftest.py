@@ -155,14 +155,14 @@ def client(service: str, requests: list[dict[str, object]]) -> Callable[..., Any
     """`with client(per_second=80) as done:` sends until the block ends; `done` then holds what became of it all."""
 
     @contextmanager
-    def sending(per_second: float, retries: int = 0) -> Iterator[dict[str, Any]]:
+    def sending(per_second: float, retries: int = 0, rows: int = 1) -> Iterator[dict[str, Any]]:
         name = f"client-{secrets.token_hex(3)}"
         files = {
             "client.py": (Path(__file__).parent / "client.py").read_text(),
             "requests.json": json.dumps(requests),
         }
         apply(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}))
-        command = ["python", "/client/client.py", service, str(per_second), str(retries)]
+        command = ["python", "/client/client.py", service, str(per_second), str(retries), str(rows)]
         apply(json.dumps(_pod(name, "steps", command, config=name)))
         done: dict[str, Any] = {}
         try:

@@ -168,7 +168,7 @@ def test_the_autoscaler_goes_to_six_and_back(service, client, facts):
         return get("deployment", RELEASE)["status"].get("replicas", 0)
 
     wait_for(lambda: replicas() == 4, "four replicas", 300)
-    with client(per_second=500) as done:
+    with client(per_second=60, rows=200) as done:
         began = time.monotonic()
         wait_for(lambda: replicas() == 6, "six replicas", 240)
         up = time.monotonic() - began
