@@ -104,9 +104,11 @@ class FeatureStore:
             self._lost(error)
 
     async def close(self) -> None:
-        """Write what is unsaved if that can be done at once, and hang up."""
+        """Hang up. What Redis has not taken by now is missing there until the next load."""
         if self._watch:
             self._watch.cancel()
+        if self._unsaved:
+            log.warning("%d scored events were not written: Redis was away to the end", len(self._unsaved))
         if self._redis is not None:
             await self._redis.aclose()
         self._snapshot.close()
@@ -161,15 +163,21 @@ class FeatureStore:
             try:
                 await self._redis.ping()
                 while self._unsaved:  # nothing may be awaited between the last of them and being back
-                    some = [self._unsaved[n] for n in range(min(FLUSH_AT_ONCE, len(self._unsaved)))]
-                    await self._append(some)
-                    for _ in some:
-                        self._unsaved.popleft()
+                    await self._write_some()
             except UNREACHABLE:
                 continue
             break
         log.info("Redis is back after %.1f s", time.monotonic() - (self._down_since or 0))
         self._down_since = None
+
+    async def _write_some(self) -> None:
+        """Write the oldest of what is unsaved, or keep it."""
+        some = [self._unsaved.popleft() for _ in range(min(FLUSH_AT_ONCE, len(self._unsaved)))]
+        try:
+            await self._append(some)
+        except UNREACHABLE:
+            self._unsaved.extendleft(reversed(some[: MOST_UNSAVED - len(self._unsaved)]))
+            raise
 
 
 def _holds(events: bytes, transaction_id: int) -> bool:
