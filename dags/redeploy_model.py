@@ -72,7 +72,11 @@ with DAG(
     undo = step(
         "undo",
         "include.serving.rollout.undo",
-        {"rollout": "{{ run_id }}", "deadline": "{{ params.deadline_seconds }}"},
+        {
+            "rollout": "{{ run_id }}",
+            "begun": "{{ ti.xcom_pull('anything_to_do') or False }}",
+            "deadline": "{{ params.deadline_seconds }}",
+        },
         profile="rollout",
         grant="rollout",
         trigger_rule=TriggerRule.ONE_FAILED,

@@ -21,6 +21,7 @@ class Args(StepArgs):
     """Undo a rollout."""
 
     rollout: str = Field(min_length=1, description="id of the rollout: that of the DAG run")
+    begun: bool = Field(True, description="whether the rollout came as far as to change something")
     deadline: float = Field(900, gt=0, description="seconds within which every replica must be of the old version")
 
 
@@ -30,6 +31,9 @@ def main(args: Args) -> dict[str, Any]:
     What was live before stands at the Deployment, so nothing of the run is needed, however early it failed.
     Raises Refused when the old version does not come back: somebody must look at once.
     """
+    if not args.begun:
+        log.info("nothing was begun: nothing to undo")
+        return {"undone": False, "version": "", "said": "nothing was begun"}
     deployment = live_deployment()
     began = time.monotonic()
     state = deployment.state()

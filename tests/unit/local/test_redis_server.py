@@ -7,7 +7,6 @@ import threading
 import pytest
 import redis
 
-from include.local import state as state_module
 from include.local.redis_server import answers_ping, redis_server, redis_url
 from include.local.state import State, any_free_port
 from include.local.supervisor import Supervisor
@@ -74,6 +73,5 @@ def test_only_a_pong_counts():
         assert says(b"+PONG\r\n")
 
 
-def test_default_port():
-    assert state_module.DEFAULT_PORTS["redis"] == 6379
+def test_the_address_is_one_that_clients_read():
     assert redis_url(6379) == "redis://127.0.0.1:6379/0"

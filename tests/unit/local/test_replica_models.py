@@ -66,13 +66,14 @@ def test_a_fetch_that_leaves_no_folder_failed(tmp_path):
 
 def test_a_fetch_that_nobody_waits_for_any_more_is_ended(tmp_path):
     models = failing(tmp_path, "import time; time.sleep(60)")
+    before = set(psutil.Process(os.getpid()).children())  # servers of other tests
 
     async def give_up():
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(models.folder("3"), 0.5)
 
     asyncio.run(give_up())
-    assert psutil.Process(os.getpid()).children() == []
+    assert set(psutil.Process(os.getpid()).children()) <= before
 
 
 def test_three_versions_are_kept_and_all_that_are_needed(models):

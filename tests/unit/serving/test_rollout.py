@@ -115,6 +115,13 @@ def test_undo_leaves_alone_what_others_did(supervisor):
     assert supervisor.spec()["template"]["version"] == "9"
 
 
+def test_undo_of_what_never_began_asks_nobody(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLOPS_LOCAL_DEPLOYMENT", str(tmp_path / "nothing is here"))
+    settings.cache_clear()
+    assert not undo.main(undo.Args(rollout="ours", begun=False))["undone"]
+    settings.cache_clear()
+
+
 def test_nobody_at_work_is_said(tmp_path):
     with pytest.raises(ConnectionError, match="make up"):
         LocalDeployment(str(tmp_path)).state()
