@@ -51,6 +51,17 @@ class Settings(BaseSettings):
         le=3600,
         description="how long a new version is watched under real traffic, when nobody says otherwise",
     )
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, separated by commas")
+    transactions_topic: str = Field("transactions-input", description="topic of the transactions to score")
+    predictions_topic: str = Field("fraud-predictions", description="topic of the scores")
+    dead_letter_topic: str = Field("transactions-dlq", description="topic of what cannot be scored")
+    attack_brokers: str = Field(
+        "", description="brokers that an attack may load, host:port, separated by commas; empty: none"
+    )
+    prometheus_url: str = Field("http://127.0.0.1:9090", description="address of Prometheus")
+    alertmanager_url: str = Field("http://127.0.0.1:9093", description="address of Alertmanager")
+    pushgateway_url: str = Field("http://127.0.0.1:9091", description="address of the Pushgateway")
+    inbox_url: str = Field("http://127.0.0.1:8025", description="address of the inbox where the admin's copies arrive")
     drain_seconds: float = Field(5.0, ge=0, description="how long a stopping replica of the model API still serves")
 
 

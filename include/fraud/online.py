@@ -3,7 +3,8 @@
 A history is the events of one customer or terminal, an array [events, 3] of 64-bit integers: time in milliseconds
 since 1970 UTC, transaction_id, and a value (a customer's: the amount in cents; a terminal's: 1 for known fraud, else
 0). It is kept as the array's bytes, little-endian. Ids below zero are the customers and terminals of a version's golden
-requests: their history ships with the version and never changes.
+requests: their history ships with the version and never changes. Ids from EXERCISE_IDS on are those of load tests: no
+real customer, terminal or transaction has them, and what is kept of them expires within a minute.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +25,12 @@ from include.fraud.windows import (
     terminal_inputs,
 )
 
-__all__ = ["EPOCH", "FEATURES", "GROWING", "KINDS", "Transaction", "check", "event", "inputs", "time_of"]
+__all__ = ["EPOCH", "EXERCISE_IDS", "FEATURES", "GROWING", "KINDS", "Transaction", "check", "event", "inputs", "time_of"]
 
 KINDS = ("customer", "terminal")
 GROWING = "customer"  # scoring a transaction adds it to this kind's history; the other kind's comes with its labels
 EVENT_BYTES = 24
+EXERCISE_IDS = 2**52  # up to 2**53, as far as every reader of JSON is exact; real ids are far below
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
