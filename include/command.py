@@ -16,8 +16,11 @@ code  meaning
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +40,8 @@ log = logging.getLogger("step")
 
 DONE, FAILED, BAD_INPUT, REFUSED = 0, 1, 2, 3
 EXPECTED_VERSION = "MLOPS_EXPECTED_CODE_VERSION"  # set by the DAG that starts the step
+STARTED_BY = "MLOPS_STEP_STARTED_BY"  # set by a worker of this machine: the number of its process
+PARENT_SECONDS = 1.0
 
 
 class BadInput(Exception):
@@ -90,6 +95,7 @@ def run(step: Callable[[Args], Answer], argv: Sequence[str] | None = None) -> No
         args = CliApp.run(args_type, cli_args=argv)
         result = args.result
         _refuse_another_version()
+        _end_with_the_worker()
         answer = step(args)
     except ValidationError as error:
         _finish(_result_flag(argv), {"error": _explain(error)}, BAD_INPUT)
@@ -111,6 +117,19 @@ def _refuse_another_version() -> None:
             f"this step is of commit {ours}, the DAG that started it of commit {expected}; "
             f"build and push the image of {expected}, or trigger the DAG again so that it runs at {ours}"
         )
+
+
+def _end_with_the_worker() -> None:
+    """A worker that was killed cannot end its step, and nobody would know of what the step goes on doing."""
+    if parent := os.environ.get(STARTED_BY):
+        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    log.error("the worker that started this step (process %d) is gone: ending", parent)
+    os.killpg(os.getpgrp(), signal.SIGTERM)  # the worker gave the step a group of its own
 
 
 def _finish(result: Path | None, answer: Mapping[str, Any], code: int) -> NoReturn:

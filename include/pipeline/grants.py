@@ -19,6 +19,8 @@ GRANTS = {
     NOTHING: Grant(settings().service_account),
     # the network policy of the model API's chart lets this label in
     "feature store": Grant(settings().service_account, labels={"mlops/reaches-redis": "true"}),
+    # Kafka, Prometheus, Alertmanager, the Pushgateway and the inbox let this label in
+    "drill": Grant(settings().service_account, labels={"mlops/drills": "true"}),
     # the chart's role for this account names the one Deployment
     "rollout": Grant(settings().rollout_service_account, token=True),
 }

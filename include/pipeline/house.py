@@ -5,6 +5,7 @@ from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
+from include.pipeline.notify import tell_failure, tell_success
 from include.settings import settings
 
 # A step that says "bad input" or "no" would say it again.
@@ -23,6 +24,8 @@ HOUSE: dict[str, Any] = {
     "catchup": False,
     # Two runs would write the same partitions and move the same alias.
     "max_active_runs": 1,
+    "on_failure_callback": tell_failure,
+    "on_success_callback": tell_success,
     "default_args": {
         "owner": "mlops",
         "retries": 2,

@@ -11,6 +11,7 @@ from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import BaseOperator
 
 from include.code_version import ROOT
+from include.command import STARTED_BY
 from include.pipeline.flags import argv
 from include.pipeline.outcome import announce, read_answer, settle
 
@@ -43,7 +44,11 @@ class LocalStep(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         """Run the step in a session of its own, its log lines in the task's log."""
         # No expected version, as a pod has it: DAG and step are of one checkout, and a commit to it stops nothing.
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            STARTED_BY: str(os.getpid()),
+        }
         with tempfile.TemporaryDirectory(prefix="step-") as folder:
             result = Path(folder) / "result.json"
             command = [sys.executable, *argv(self.module, {**self.flags, **(self.each or {})}), "--result", str(result)]

@@ -19,6 +19,8 @@ PROFILES = {
     "small": Profile("100m", "500m", "256Mi", "512Mi", deadline_seconds=600),
     # waits for a rollout, watches a service
     "rollout": Profile("50m", "500m", "128Mi", "512Mi", deadline_seconds=4500),
+    # sends thousands of messages a second on time, and watches what follows, for an hour
+    "drill": Profile("250m", "2", "256Mi", "1Gi", deadline_seconds=7200),
     # a month of transactions in memory
     "data": Profile("500m", "1", "512Mi", "1536Mi", deadline_seconds=1800),
     # forests: two cores, so that a fit is not slower than on a laptop

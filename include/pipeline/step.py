@@ -21,13 +21,16 @@ def step(
     grant: str = NOTHING,
     outlets: list[Asset] | None = None,
     trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS,
+    once: bool = False,
 ) -> BaseOperator:
     """One task that runs ``python -m module`` with `flags`.
 
     A flag's value may be a template or another task's output. The step's answer becomes the task's XCom and the
-    extra of the events of its `outlets`.
+    extra of the events of its `outlets`. `once`: it is not tried again, because a second time would be another event.
     """
     operator, more = _runtime(profile, grant)
+    if once:
+        more["retries"] = 0
     return operator(
         task_id=task_id, module=module, flags=flags, outlets=outlets or [], trigger_rule=trigger_rule, **more
     )

@@ -9,6 +9,7 @@ class Tag(StrEnum):
     DATA = "data"
     MODEL = "model"
     SERVING = "serving"
+    ALERTS = "alerts"
 
 
 class Tier(StrEnum):

@@ -1,5 +1,7 @@
 """A step as a child process: answer, failure, and nothing left behind when the task is killed."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -89,3 +91,33 @@ def test_a_killed_task_leaves_no_process(tmp_path, monkeypatch):
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
     assert outcome, "a killed step is a failure that a retry may cure"
+
+
+def test_a_step_ends_with_a_worker_that_was_killed(tmp_path):
+    """SIGKILL leaves the worker no time to end its step, and nobody else knows of it."""
+    (tmp_path / "endless.py").write_text(
+        "import pathlib, time, os\nfrom include.command import StepArgs, run\n"
+        "class Args(StepArgs):\n    file: pathlib.Path\n"
+        "def main(args: Args):\n    args.file.write_text(str(os.getpid()))\n    time.sleep(600)\n"
+        "run(main)\n"
+    )
+    note = tmp_path / "pid"
+    worker = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1])\n"
+            "from pathlib import Path\nfrom include.pipeline import local_step\n"
+            "local_step.argv = lambda module, flags: [sys.argv[2], '--file', sys.argv[3]]\n"
+            "local_step.LocalStep(task_id='endless', module='endless', flags={}).execute({})\n",
+            *(str(local_step.ROOT), str(tmp_path / "endless.py"), str(note)),
+        ]
+    )
+    deadline = time.monotonic() + 60
+    while not note.exists() or not note.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    step = psutil.Process(int(note.read_text()))
+    worker.kill()
+    worker.wait()
+    step.wait(timeout=30)
