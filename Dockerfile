@@ -29,6 +29,9 @@ COPY --from=steps-dependencies /opt/venv /opt/venv
 COPY include/__init__.py include/code_version.py include/command.py include/model_package.py include/progress.py include/settings.py include/
 COPY include/fraud include/fraud
 COPY include/serving include/serving
+COPY include/streaming include/streaming
+COPY include/loadtest include/loadtest
+COPY include/alerting include/alerting
 ARG COMMIT
 RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
 ENV MLOPS_CODE_VERSION=$COMMIT
@@ -37,9 +40,10 @@ CMD ["python", "-c", "print('one step: python -m include.<room>.<step> --help')"
 FROM base AS api
 COPY --from=api-dependencies /opt/venv /opt/venv
 COPY include/__init__.py include/code_version.py include/command.py include/model_package.py include/settings.py include/
-# The whole of the model's domain that serving knows.
+# The whole of the model's domain that serving and scoring know.
 COPY include/fraud/__init__.py include/fraud/online.py include/fraud/windows.py include/fraud/
 COPY include/serving include/serving
+COPY include/streaming include/streaming
 ARG COMMIT
 RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
 ENV MLOPS_CODE_VERSION=$COMMIT

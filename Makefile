@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test lint locks-current bench docs lock e2e clean
+.PHONY: help demo drill up down status logs test lint locks-current bench docs lock e2e clean
 
 UV_VERSION := 0.13.8
 UV := $(or $(shell command -v uv),.uv/bin/uv)
@@ -14,10 +14,13 @@ LOCKS := requirements requirements-steps requirements-api requirements-dev
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## retrain and roll out, twice, through a real scheduler; SOURCE=<parquet path or glob>, ONLY=retrain
+demo: $(READY) ## retrain and roll out, twice, then attack until the page is received; SOURCE=<parquet path or glob>, ONLY=retrain
 	@$(RUN) -m include.local.demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONLY),--only '$(ONLY)')
 
-up: $(READY) ## start Airflow, MLflow, Redis and the model API on this machine
+drill: $(READY) ## attack the local service until the admin's page is in the inbox; FULL=1: with the real five minutes
+	@$(RUN) -m include.local.demo --only drill $(if $(FULL),--full)
+
+up: $(READY) ## start Airflow, MLflow, the model API, Kafka, the scorer, PostgreSQL, Redis and the monitoring on this machine
 	@$(RUN) -m include.local.up
 
 down: $(READY) ## stop them; their data stays in build/local

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     alertmanager_url: str = Field("http://127.0.0.1:9093", description="address of Alertmanager")
     pushgateway_url: str = Field("http://127.0.0.1:9091", description="address of the Pushgateway")
     inbox_url: str = Field("http://127.0.0.1:8025", description="address of the inbox where the admin's copies arrive")
+    alert_for_seconds: float = Field(
+        300, gt=0, description="the `for` that the admin's alert must have; a drill refuses another"
+    )
     drain_seconds: float = Field(5.0, ge=0, description="how long a stopping replica of the model API still serves")
 
 

@@ -1,4 +1,4 @@
-"""Airflow as a local process: ``airflow standalone`` with SQLite and tasks as child processes of the scheduler."""
+"""Airflow as a local process: ``airflow standalone`` with tasks as child processes of the scheduler."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -14,11 +14,16 @@ COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 def airflow_standalone(
-    state: State, ports: Mapping[str, int], dags: Path, tasks_env: Mapping[str, str], after: tuple[str, ...]
+    state: State,
+    ports: Mapping[str, int],
+    dags: Path,
+    tasks_env: Mapping[str, str],
+    database: str,
+    after: tuple[str, ...],
 ) -> Process:
     """All components of Airflow in one process group. `tasks_env` reaches every task."""
     address = f"http://127.0.0.1:{ports['airflow']}"
-    settings = _where(state, dags) | _lean() | _network(ports, address)
+    settings = _where(state, dags, database) | _lean() | _network(ports, address)
     return Process(
         name="airflow",
         argv=[str(Path(sys.executable).parent / "airflow"), "standalone"],
@@ -49,13 +54,13 @@ def _paths(state: State) -> dict[str, str]:
     return {"AIRFLOW_HOME": str(state.data("airflow")), "PYTHONPATH": str(ROOT)}
 
 
-def _where(state: State, dags: Path) -> dict[str, str]:
+def _where(state: State, dags: Path, database: str) -> dict[str, str]:
     home = state.data("airflow")
     return {
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "CORE__LOAD_EXAMPLES": "False",
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": database,
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # it listens to this machine only
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",

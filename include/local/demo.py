@@ -1,4 +1,4 @@
-"""Show the repository at work on this machine: ``python -m include.local.demo [--source FILES] [--only PARTS]``.
+"""Show the repository at work on this machine: ``python -m include.local.demo``; --help tells the flags.
 
 Starts the local stack, then lets the real scheduler run the DAGs. Ends with tables, the addresses of the pages, and
 ``build/demo/summary.json``. Exit code 0 only when every verdict is good; 2 when it cannot be done as asked.
@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,16 +16,25 @@ from rich.console import Console
 
 from include.fraud.examples import requests_of
 from include.local.airflow_api import AirflowApi, AirflowApiError
+from include.local.compression import SETTING as TIME_COMPRESSION
 from include.local.dag_runs import wait_until_parsed
 from include.local.demo_days import DemoDays, demo_days
-from include.local.demo_redeploy import REDEPLOY, RedeployDemo, follow_rollout, judge_traffic, roll_out_champion
-from include.local.demo_report import good, show, write
+from include.local.demo_drill import DrillDemo, drill
+from include.local.demo_redeploy import (
+    REDEPLOY,
+    RedeployDemo,
+    follow_rollout,
+    judge_traffic,
+    live_version,
+    roll_out_champion,
+)
+from include.local.demo_report import Shown, good, show, write
 from include.local.demo_retrain import RetrainDemo, retrain_demo
 from include.local.stack import bring_up
 from include.local.state import StackError, State
 from include.local.traffic import Traffic
 
-PARTS = ("retrain", "redeploy")
+PARTS = ("retrain", "redeploy", "drill")
 REQUESTS_PER_SECOND = 40.0
 
 
@@ -36,6 +45,8 @@ def main() -> int:
     try:
         if asked.source:
             os.environ["MLOPS_SOURCE"] = asked.source
+        if asked.full:
+            os.environ[TIME_COMPRESSION] = "1"
         return _show(asked.source, set(asked.only.split(",")) if asked.only else set(PARTS), console)
     except StackError as error:
         console.print(str(error), style="red", markup=False)
@@ -50,11 +61,30 @@ def _show(source: str | None, parts: set[str], console: Console) -> int:
     days = demo_days(source)
     running = bring_up(State.from_environment(), say=lambda line: console.print(line, markup=False)).running()
     up = time.monotonic()
-    names = {"Airflow": "airflow", "MLflow": "mlflow", "model API": "model-api"}
+    names = {"Airflow": "airflow", "MLflow": "mlflow", "model API": "model-api", "Prometheus": "prometheus"}
     addresses = {name: running[process].address for name, process in names.items()}
     api, service = AirflowApi(addresses["Airflow"]), addresses["model API"]
-    demo = RetrainDemo([], [], [])
-    rollouts = RedeployDemo(earlier=set())
+    if "drill" in parts and live_version(service) is None:
+        parts = set(PARTS)  # there must be something to attack
+    shown = Shown(RetrainDemo([], [], []), RedeployDemo(earlier=set()), DrillDemo())
+    if parts & {"retrain", "redeploy"}:
+        _models(shown, parts, days, api, addresses, console)
+    if "drill" in parts and good(shown, so_far=True):
+        drill(shown.drill, api, os.environ.get(TIME_COMPRESSION) == "1", console)
+    show(shown, addresses, console)
+    ended = time.monotonic()
+    durations = {"start of the stack": up - began, "pipelines": ended - up, "demo": ended - began}
+    file = write(shown, source or "simulator", addresses, durations)
+    console.print(f"written to {file}", soft_wrap=True)
+    return 0 if good(shown) else 1
+
+
+def _models(
+    shown: Shown, parts: set[str], days: DemoDays, api: AirflowApi, addresses: Mapping[str, str], console: Console
+) -> None:
+    """Retrain and roll out, while a client keeps asking."""
+    service = addresses["model API"]
+    rollouts = shown.rollouts
     if "redeploy" in parts:
         wait_until_parsed(api, REDEPLOY, console)
         api.unpause(REDEPLOY)
@@ -63,21 +93,14 @@ def _show(source: str | None, parts: set[str], console: Console) -> int:
     traffic.start()
     try:
         if "retrain" in parts:
-            demo = retrain_demo(
-                api, addresses["MLflow"], days, console, _rollout(parts, rollouts, api, service, console)
-            )
+            promoted = _rollout(parts, rollouts, api, service, console)
+            shown.retrains = retrain_demo(api, addresses["MLflow"], days, console, promoted)
         else:
             roll_out_champion(rollouts, api, service, console)
     finally:
         sent = traffic.stop()
     if "redeploy" in parts:
         judge_traffic(rollouts, sent)
-    show(demo, rollouts, addresses, console)
-    ended = time.monotonic()
-    durations = {"start of the stack": up - began, "pipelines": ended - up, "demo": ended - began}
-    file = write(demo, rollouts, source or "simulator", addresses, durations)
-    console.print(f"written to {file}", soft_wrap=True)
-    return 0 if good(demo, rollouts) else 1
 
 
 def _rollout(
@@ -103,6 +126,9 @@ def _arguments() -> argparse.Namespace:
         "--source", help="Parquet files with card transactions: a path or a quoted glob (default: simulator)"
     )
     parser.add_argument("--only", help=f"the parts to show, separated by commas: {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "--full", action="store_true", help="the drill with its real times: five minutes are five minutes"
+    )
     asked = parser.parse_args()
     unknown = set(asked.only.split(",")) - set(PARTS) if asked.only else set()
     if unknown:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,37 @@ from rich.table import Table
 
 from include.code_version import ROOT, code_version
 from include.local.dag_runs import DagRun
+from include.local.demo_drill import DrillDemo, timeline
 from include.local.demo_redeploy import RedeployDemo
-from include.local.demo_retrain import Retrain, RetrainDemo
+from include.local.demo_retrain import Retrain, RetrainDemo, Verdict
 
 FOLDER = ROOT / "build" / "demo"
 METRICS = {"auc_roc": "AUC", "average_precision": "AP", "card_precision_at_100": "CP@100"}
 
 
-def show(demo: RetrainDemo, rollouts: RedeployDemo, addresses: Mapping[str, str], console: Console) -> None:
+@dataclass
+class Shown:
+    """Everything that the demo did, as far as it came."""
+
+    retrains: RetrainDemo
+    rollouts: RedeployDemo
+    drill: DrillDemo
+
+    def verdicts(self) -> list[Verdict]:
+        """Of all parts."""
+        return [*self.retrains.verdicts, *self.rollouts.verdicts, *self.drill.verdicts]
+
+
+def show(shown: Shown, addresses: Mapping[str, str], console: Console) -> None:
     """Print every retrain's candidates, every verdict, and where to look further."""
-    for retrain in demo.retrains:
+    for retrain in shown.retrains.retrains:
         console.print(_candidates(retrain))
         console.print(str(retrain.evaluation.get("verdict", "")), highlight=False)
+    for judged in shown.drill.judged:
+        console.print(timeline(judged))
+        console.print(f"report: {judged.get('report')}", soft_wrap=True)
     table = Table("step", "verdict", "said", title="verdicts")
-    for verdict in [*demo.verdicts, *rollouts.verdicts]:
+    for verdict in shown.verdicts():
         table.add_row(verdict.what, "[green]good[/]" if verdict.good else "[red]BAD[/]", verdict.said)
     console.print(table)
     for name, address in addresses.items():
@@ -33,23 +50,19 @@ def show(demo: RetrainDemo, rollouts: RedeployDemo, addresses: Mapping[str, str]
 
 
 def write(
-    demo: RetrainDemo,
-    rollouts: RedeployDemo,
-    source: str,
-    addresses: Mapping[str, str],
-    durations: Mapping[str, float],
-    folder: Path = FOLDER,
+    shown: Shown, source: str, addresses: Mapping[str, str], durations: Mapping[str, float], folder: Path = FOLDER
 ) -> Path:
     """Write the summary; whoever reads it sees all of it or nothing."""
     summary = {
         "commit": code_version(),
         "source": source,
-        "good": good(demo, rollouts),
-        "steps": [_run(run) for run in [*demo.runs, *rollouts.runs]],
-        "retrains": [asdict(retrain) for retrain in demo.retrains],
-        "rollouts": rollouts.reports,
-        "traffic": traffic(rollouts),
-        "verdicts": [asdict(verdict) for verdict in [*demo.verdicts, *rollouts.verdicts]],
+        "good": good(shown),
+        "steps": [_run(run) for run in [*shown.retrains.runs, *shown.rollouts.runs, *shown.drill.runs]],
+        "retrains": [asdict(retrain) for retrain in shown.retrains.retrains],
+        "rollouts": shown.rollouts.reports,
+        "traffic": traffic(shown.rollouts),
+        "drills": shown.drill.judged,
+        "verdicts": [asdict(verdict) for verdict in shown.verdicts()],
         "durations": {name: round(seconds, 1) for name, seconds in durations.items()},
         "addresses": dict(addresses),
     }
@@ -61,10 +74,10 @@ def write(
     return file
 
 
-def good(demo: RetrainDemo, rollouts: RedeployDemo) -> bool:
-    """Whether something was shown, and all of it is good."""
-    verdicts = [*demo.verdicts, *rollouts.verdicts]
-    return bool(verdicts) and all(verdict.good for verdict in verdicts)
+def good(shown: Shown, so_far: bool = False) -> bool:
+    """Whether something was shown, and all of it is good; `so_far`: nothing need have been shown yet."""
+    verdicts = shown.verdicts()
+    return (so_far or bool(verdicts)) and all(verdict.good for verdict in verdicts)
 
 
 def traffic(rollouts: RedeployDemo) -> dict[str, Any]:

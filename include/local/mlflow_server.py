@@ -1,4 +1,4 @@
-"""MLflow as a local process: SQLite behind it, artifacts in a folder."""
+"""MLflow as a local process: a database behind it, artifacts in a folder."""
 
 import sys
 
@@ -6,8 +6,11 @@ from include.local.process import Process, answers_http
 from include.local.state import State
 
 
-def mlflow_server(state: State, port: int) -> Process:
-    """One server that keeps runs, models and artifacts under the state folder and hands artifacts out itself."""
+def mlflow_server(state: State, port: int, database: str = "", after: tuple[str, ...] = ()) -> Process:
+    """One server that keeps artifacts under the state folder and hands them out itself.
+
+    :param database: where it keeps runs and models; without one, in a file of its own
+    """
     data = state.data("mlflow")
     address = f"http://127.0.0.1:{port}"
     return Process(
@@ -15,7 +18,7 @@ def mlflow_server(state: State, port: int) -> Process:
         argv=[
             *(sys.executable, "-m", "mlflow", "server"),
             *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"),
+            *("--backend-store-uri", database or f"sqlite:///{data / 'mlflow.db'}"),
             *("--artifacts-destination", str(data / "artifacts")),
         ],
         env={
@@ -25,4 +28,5 @@ def mlflow_server(state: State, port: int) -> Process:
         ready=answers_http(f"{address}/health"),
         address=address,
         port=port,
+        after=after,
     )

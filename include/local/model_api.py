@@ -12,7 +12,12 @@ from include.local.state import State
 FRESH_SECONDS = 10.0  # the supervisor writes every two
 # A replica has 103 MiB resident without any load: of the chart's 128 that is 80 %, which would hold six for good.
 MEMORY_REQUEST_MIB = 256
-NOT_ITS_SETTINGS = ("MLOPS_SOURCE", "MLOPS_SIMULATOR_SEED", "MLOPS_LAKE_URI", "MLOPS_RUNTIME")  # what only tasks need
+# What only tasks need.
+NOT_ITS_SETTINGS = (
+    *("MLOPS_SOURCE", "MLOPS_SIMULATOR_SEED", "MLOPS_LAKE_URI", "MLOPS_RUNTIME", "MLOPS_TIME_COMPRESSION"),
+    *("MLOPS_KAFKA_BOOTSTRAP", "MLOPS_ATTACK_BROKERS", "MLOPS_INBOX_URL"),
+    *("MLOPS_PROMETHEUS_URL", "MLOPS_ALERTMANAGER_URL", "MLOPS_PUSHGATEWAY_URL"),
+)
 
 
 def model_api(state: State, port: int, settings: Mapping[str, str]) -> Process:

@@ -12,6 +12,11 @@ import httpx
 from include.code_version import ROOT
 
 PROBE_SECONDS = 10.0  # an answer on a busy machine took that long; a refused connection answers at once
+Say = Callable[[str], None]
+
+
+def nothing(say: Say) -> None:
+    """What most processes need before they start, and once they answer."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +27,20 @@ class Process:
     argv: Sequence[str]
     ready: Callable[[], bool]
     address: str  # what people open, or programs connect to
-    port: int  # where the answer to `ready` must come from
+    port: int | None  # where the answer to `ready` must come from; None: it listens nowhere
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
     after: Sequence[str] = ()  # names of the processes that must serve before this one starts
     ready_within: float = 120.0
+    files: Mapping[Path, str] = field(default_factory=dict)  # its configuration, written before it starts
+    # Both run at every start, so they leave alone what is done already.
+    prepare: Callable[[Say], None] = nothing  # before it starts
+    furnish: Callable[[Say], None] = nothing  # once it answers; it serves when that is done
 
     def fingerprint(self) -> str:
         """Changes when the process would have to be started anew to be as described."""
-        described = json.dumps([list(self.argv), sorted(self.env.items()), str(self.cwd)])
+        files = {str(path): text for path, text in self.files.items()}
+        described = json.dumps([list(self.argv), sorted(self.env.items()), str(self.cwd), sorted(files.items())])
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import httpx
 
 from include.local.autoscaler import Autoscaler, Usage, as_percent
 from include.local.replica import Means, Replica
-from include.local.replica_files import Spec, SpecError, read_spec, write_whole
+from include.local.replica_files import Spec, SpecError, read_spec, targets, targets_file, write_whole
 from include.local.replica_plan import Seen, Start, next_action
 from include.local.replica_progress import Counts, Progress
 from include.local.replica_usage import Meter
@@ -41,6 +41,7 @@ class Deployment:
         self._count = 0
         self._restarts_of_gone = 0
         self._told: dict[str, Any] = {}
+        self._told_targets: list[dict[str, Any]] | None = None
         self._told_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -130,6 +131,9 @@ class Deployment:
         if status == self._told and now - self._told_at < STATUS_SECONDS:
             return
         self._told, self._told_at = status, now
+        if (found := targets(status["pods"])) != self._told_targets:
+            write_whole(targets_file(self._status_file), found)
+            self._told_targets = found
         write_whole(self._status_file, status)
 
     def _status(self) -> dict[str, Any]:

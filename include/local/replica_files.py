@@ -1,13 +1,14 @@
-"""The two files between whoever asks for a version and the supervisor that runs it, each one JSON object.
+"""The files between whoever asks for a version and the supervisor that runs it.
 
 spec.json     what is asked for: {"generation": 7, "template": {"version": "3", "change_cause": "…"}}; no file: nothing
 status.json   what there is, rewritten after each change and every two seconds
+targets.json  for Prometheus: the probe port of every replica that has a process; beside status.json
 """
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,21 @@ def read_spec(path: Path) -> Spec | None:
     return Spec(generation, version, cause)
 
 
-def write_whole(path: Path, content: Mapping[str, Any]) -> None:
+def targets_file(status: Path) -> Path:
+    """Where Prometheus reads which replicas there are."""
+    return status.with_name("targets.json")
+
+
+def targets(pods: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The replicas of a status, in the form of Prometheus' file_sd_configs."""
+    return [
+        {"targets": [f"127.0.0.1:{pod['probe_port']}"], "labels": {"pod": pod["name"]}}
+        for pod in pods
+        if pod["probe_port"] is not None
+    ]
+
+
+def write_whole(path: Path, content: Mapping[str, Any] | list[dict[str, Any]]) -> None:
     """Whoever reads the file sees all of it: the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_name(f".{path.name}.{os.getpid()}")

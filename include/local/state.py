@@ -2,6 +2,7 @@
 
 state.json        the ports that were chosen
 run/<name>.json   who runs: pid, start time, session
+events.jsonl      who died and was started again
 log/<name>.log    what a process printed; the start before is in <name>.log.1
 data/<name>/      what a process stores
 lake/             the data lake
@@ -12,9 +13,11 @@ import json
 import os
 import random
 import socket
+import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from include.code_version import ROOT
 
@@ -23,6 +26,15 @@ DEFAULT_PORTS = {
     "mlflow": 5000,
     "redis": 6379,
     "model-api": 8000,
+    "postgres": 5432,
+    "kafka": 9092,
+    "kafka-controller": 9094,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+    "pushgateway": 9091,
+    "inbox": 8025,
+    "inbox-smtp": 2525,
+    "scorer": 8010,
     "airflow-worker-logs": 8793,
     "airflow-trigger-logs": 8794,
 }
@@ -75,17 +87,26 @@ class State:
         return chosen
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Two commands must not start or stop the same stack at once."""
+    def locked(self, patience: float = 0.0) -> Iterator[None]:
+        """Two commands must not start or stop the same stack at once; the second waits up to `patience` seconds."""
         self.root.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + patience
         with (self.root / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StackError(
-                    f"another command is starting or stopping the stack in {self.root}; wait until it has ended"
-                ) from None
+            while not _takes(file):
+                if time.monotonic() >= deadline:
+                    raise StackError(
+                        f"another command is starting or stopping the stack in {self.root}; wait until it has ended"
+                    )
+                time.sleep(0.2)
             yield
+
+
+def _takes(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _pick(wanted: Iterable[int], taken: Container[int]) -> int:

@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
 
 from include.code_version import ROOT
+from include.local.keeper import events
 from include.local.stack import processes
 from include.local.state import DEFAULT_PORTS, State
 from include.local.supervisor import Supervisor
@@ -17,7 +19,9 @@ def main() -> int:
     state = State.from_environment()
     supervisor = Supervisor(state, say=print)
     running = supervisor.running()
-    table = Table("process", "state", "address", "pid", "members", "up for")
+    happened = events(state)
+    restarts = Counter(event["name"] for event in happened if event["event"] == "restarted")
+    table = Table("process", "state", "address", "pid", "members", "up for", "restarts")
     serving = []
     for process in processes(state, state.ports() or DEFAULT_PORTS, ROOT / "dags"):
         found = running.get(process.name)
@@ -25,13 +29,16 @@ def main() -> int:
         serving.append(serves)
         members = str(len(supervisor.members(process.name)))
         if found is None:
-            table.add_row(process.name, "down", "", "", members, "")
+            table.add_row(process.name, "down", "", "", members, "", str(restarts[process.name]))
             continue
         age = f"{(time.time() - found.since) / 60:.1f} min"
-        table.add_row(
-            process.name, "serves" if serves else "starts", found.address, str(found.leader.pid), members, age
-        )
-    Console().print(table)
+        pid, doing = str(found.leader.pid), "serves" if serves else "starts"
+        table.add_row(process.name, doing, found.address, pid, members, age, str(restarts[process.name]))
+    console = Console()
+    console.print(table)
+    if happened:
+        last = happened[-1]
+        console.print(f"{last['at']} {last['name']} {last['event']}: {last['detail']}", markup=False, highlight=False)
     return 0 if all(serving) else 3
 
 

@@ -19,6 +19,7 @@ POLL_SECONDS = 0.3
 TELL_SECONDS = 5.0
 GRACE_SECONDS = 20.0  # Airflow's group took 8 s to end on an idle machine
 TAIL_LINES = 25
+KEEPER = "keeper"  # starts again what has died, so it is stopped before anything else
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Running:
     fingerprint: str
     address: str
     since: float
+    after: Sequence[str] = ()
 
 
 @dataclass
@@ -95,11 +97,17 @@ class Supervisor:
         self.say(f"{name} stopped after {time.monotonic() - began:.1f} s")
 
     def stop_all(self) -> None:
-        """End everything of this state folder, last started first, also what lost its record."""
-        names = [record.name for record in self.records()]
+        """End everything of this state folder, nothing before those that need it, also what lost its record."""
+        self.stop_keeper()
+        names = _in_order_of_need(self.records())
         strays = {mark.removeprefix(self._mark("")) for mark in marks(self._mark(""))} - set(names)
         for name in [*sorted(strays), *reversed(names)]:
             self.stop(name)
+
+    def stop_keeper(self) -> None:
+        """From here on nothing is started again by itself."""
+        if self.members(KEEPER) or self._file(KEEPER).exists():
+            self.stop(KEEPER)
 
     def members(self, name: str) -> list[int]:
         """The process numbers of everything that belongs to `name`."""
@@ -126,6 +134,9 @@ class Supervisor:
             self.stop(process.name)
 
     def _launch(self, process: Process, environment: Mapping[str, str]) -> Start:
+        for file, text in process.files.items():
+            file.write_text(text)
+        process.prepare(self.say)
         log_file = self.log_file(process.name)
         log_file.parent.mkdir(parents=True, exist_ok=True)
         if log_file.exists():
@@ -147,7 +158,10 @@ class Supervisor:
         self._children.append(child)
         leader = Leader.of(child.pid)
         record = {"leader": leader.record(), "fingerprint": process.fingerprint()}
-        _write(self._file(process.name), {**record, "address": process.address, "since": time.time()})
+        _write(
+            self._file(process.name),
+            {**record, "address": process.address, "since": time.time(), "after": list(process.after)},
+        )
         self.say(f"{process.name} started (log: {log_file})")
         now = time.monotonic()
         return Start(process, child, now, now)
@@ -160,10 +174,11 @@ class Supervisor:
             raise StackError(
                 f"{process.name} ended with exit code {code} before it served.\n{self._tail(process.name)}"
             )
-        if answered and not listens(self._members(process.name), process.port):
+        if answered and process.port and not listens(self._members(process.name), process.port):
             # Airflow's parent process lives on when its server cannot have the port.
             raise StackError(f"port {process.port} of {process.name} is answered by another program; start again")
         if answered:
+            process.furnish(self.say)
             self.say(f"{process.name} serves at {process.address} after {waited:.0f} s")
             return True
         if waited > process.ready_within:
@@ -189,7 +204,25 @@ class Supervisor:
 
 def _read(file: Path) -> Running:
     saved: dict[str, Any] = json.loads(file.read_text())
-    return Running(file.stem, Leader(**saved["leader"]), saved["fingerprint"], saved["address"], saved["since"])
+    return Running(
+        file.stem,
+        Leader(**saved["leader"]),
+        saved["fingerprint"],
+        saved["address"],
+        saved["since"],
+        saved.get("after", ()),
+    )
+
+
+def _in_order_of_need(records: Sequence[Running]) -> list[str]:
+    """As they were started, but each after those it needs: one that died is started again long after them."""
+    waiting, ordered = list(records), list[str]()
+    while waiting:
+        names = {record.name for record in waiting}
+        following = next((record for record in waiting if names.isdisjoint(record.after)), waiting[0])
+        waiting.remove(following)
+        ordered.append(following.name)
+    return ordered
 
 
 def _write(file: Path, record: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 TRY_AGAIN_SECONDS = 0.5
 MOST_UNSAVED = 100_000
 FLUSH_AT_ONCE = 1_000
+EXERCISE_SECONDS = 60
 DOWN, NOT_LOADED, EVICTED = "redis_down", "not_loaded", "evicted"
 
 Entity = tuple[str, int]
@@ -35,7 +36,11 @@ class Histories(NamedTuple):
 
 
 class FeatureStore:
-    """Redis in front of the snapshot. Events scored while Redis is away are kept here and written when it is back."""
+    """Redis in front of the snapshot. Events scored while Redis is away are kept here and written when it is back.
+
+    Of a customer who exists in an exercise only the newest event is kept, for a minute: a load test must not fill
+    Redis, which would evict the histories of real customers.
+    """
 
     def __init__(self, url: str, password: str | None, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -140,11 +145,15 @@ class FeatureStore:
         assert self._redis is not None
         pipeline = self._redis.pipeline(transaction=False)
         for name, event in new:
-            pipeline.append(name, event)
-            pipeline.expire(name, KEEP_SECONDS)
+            if _is_exercise(name):
+                pipeline.set(name, event, ex=EXERCISE_SECONDS)
+            else:
+                pipeline.append(name, event)
+                pipeline.expire(name, KEEP_SECONDS)
         await pipeline.execute()
 
     def _keep(self, new: list[tuple[bytes, bytes]]) -> None:
+        new = [one for one in new if not _is_exercise(one[0])]
         too_many = len(self._unsaved) + len(new) - MOST_UNSAVED
         if too_many > 0:
             metrics.UNSAVED_DROPPED.inc(too_many)
@@ -178,6 +187,10 @@ class FeatureStore:
         except UNREACHABLE:
             self._unsaved.extendleft(reversed(some[: MOST_UNSAVED - len(self._unsaved)]))
             raise
+
+
+def _is_exercise(name: bytes) -> bool:
+    return int(name.rpartition(b":")[2]) >= online.EXERCISE_IDS
 
 
 def _holds(events: bytes, transaction_id: int) -> bool:

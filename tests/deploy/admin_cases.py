@@ -69,9 +69,9 @@ def others(count: int = 5) -> list[Cores]:
 
 
 def in_turns() -> list[Cores]:
-    """Each of six replicas is hot for two minutes of six: every minute another one becomes the hottest."""
+    """Each of six replicas is hot for three minutes of six: every minute another one becomes the hottest."""
     return [
-        [HOT if (step // MINUTE - number) % 6 in (0, 1) else QUIETLY for step in range(MINUTES * MINUTE)]
+        [HOT if (step // MINUTE - number) % 6 in (0, 1, 2) else QUIETLY for step in range(MINUTES * MINUTE)]
         for number in range(6)
     ]
 

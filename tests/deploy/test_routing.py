@@ -42,7 +42,8 @@ def test_amtool_accepts(amtool: str) -> None:
 @pytest.mark.parametrize("more", [{}, {"namespace": "mlops"}, {"drill": "true"}], ids=["plain", "namespace", "drill"])
 def test_one_receiver(name: str, more: dict[str, str], amtool: str) -> None:
     expected = {ADMIN: "admin", "Watchdog": "heartbeat"}.get(name, "team")
-    assert receivers(amtool, alertname=name, **ALERTS[name]["labels"], **more) == expected
+    fixed = {label: value for label, value in ALERTS[name]["labels"].items() if "{{" not in value}
+    assert receivers(amtool, alertname=name, **fixed | more) == expected
 
 
 def test_the_name_alone_leads_to_the_admin(amtool: str) -> None:

@@ -42,12 +42,48 @@ def test_every_alert_is_tested_both_ways() -> None:
     assert stays_quiet == set(alerts()) - {"Watchdog"}
 
 
+UNTIL = 'alert_drill_until_timestamp_seconds{drill="manual-2026-11-22"}'
+BEGAN = 5  # minutes; promtool's clock begins at 0
+DRILL_FLAGS: dict[str, tuple[Samples | None, dict[float, bool]]] = {
+    "no drill": (None, {6: False, 12: False}),
+    "a drill": (hold(9e9, MINUTES), {6: True, 12: True}),
+    "a flag that was forgotten": (hold(60, MINUTES), {6: False, 12: False}),
+    "a flag that ends in the meantime": (hold(9 * 60, MINUTES), {6: True, 8.75: True, 14.5: False}),
+}
+
+
+@pytest.mark.parametrize("name", DRILL_FLAGS)
+def test_only_a_drill_is_marked_as_one(name: str, promtool: str, tmp_path: Path) -> None:
+    """From before the load on; afterwards, and with a flag that is over, the page is the real one."""
+    flag, moments = DRILL_FLAGS[name]
+    series = {CPU: hold(0.91, MINUTES), REPLICAS: hold(6, MINUTES)} | ({UNTIL: flag} if flag else {})
+    document = unit_test(("alerts.yaml",), series)
+    document["tests"][0]["promql_expr_test"] = [
+        {
+            "expr": f'count by (drill) (ALERTS{{alertname="{ADMIN}", alertstate="firing"}})',
+            "eval_time": f"{round(minute * 60)}s",
+            "exp_samples": [{"labels": f'{{drill="{str(drill).lower()}"}}', "value": 1}],
+        }
+        for minute, drill in moments.items()
+    ]
+    judge(promtool, document, tmp_path)
+
+
+def test_a_flag_does_not_disturb_a_rule_that_is_quiet(promtool: str, tmp_path: Path) -> None:
+    """It is hoisted before the load: the five minutes begin when the condition does, and are counted once."""
+    hot = [*hold(0.5, BEGAN), *hold(0.91, MINUTES - BEGAN)]
+    flag = [*([None] * 12), *hold(9e9, MINUTES - 3)]
+    series = {CPU: hot, REPLICAS: hold(6, MINUTES), UNTIL: flag}
+    states: dict[float, str | None] = {1: QUIET, 4: QUIET, 5: "pending", 9.75: "pending", 10: FIRING, 13: FIRING}
+    judge(promtool, Case("flag", ADMIN, series, states).document(), tmp_path)
+
+
 # The series that make it fire, its labels (besides `namespace`), summary and description.
 HOTTEST = "The hottest replica uses 91% of its CPU limit, for five minutes"
 TOLD: dict[str, tuple[dict[str, Samples], dict[str, str], str, str]] = {
     ADMIN: (
         {CPU: hold(0.91, MINUTES), REPLICAS: hold(6, MINUTES)},
-        {"severity": "critical", "team": "admin"},
+        {"severity": "critical", "team": "admin", "drill": "false"},
         "The model API is at its 6 replicas and the hottest is above 80 % CPU",
         f"{HOTTEST}, and the autoscaler has no more to add.",
     ),

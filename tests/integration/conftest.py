@@ -10,9 +10,11 @@ import pytest
 
 from include.local import state
 from include.local.airflow_api import AirflowApi
+from include.local.kafka_server import kafka_server
 from include.local.mlflow_server import mlflow_server as mlflow_process
 from include.local.model_api import deployment_folder, model_api
 from include.local.process import Process
+from include.local.process_group import marks
 from include.local.redis_server import redis_server
 from include.local.stack import bring_up, inherited_environment
 from include.local.state import State
@@ -30,6 +32,13 @@ def mlflow_server() -> Iterator[str]:
 def feature_store() -> Iterator[str]:
     """The address of a Redis that only this session's tests use."""
     with _running(lambda state, ports: redis_server(state, ports["redis"])) as process:
+        yield process.address
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """The address of a Kafka with the repository's topics that only this session's tests use."""
+    with _running(kafka_server) as process:
         yield process.address
 
 
@@ -75,15 +84,24 @@ def _running(describe: Callable[[State, Mapping[str, int]], Process]) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def airflow_stack() -> Iterator[AirflowApi]:
-    """A client of a real Airflow with the repository's DAGs and an MLflow server of its own."""
+def airflow_stack(whole_stack: Supervisor) -> AirflowApi:
+    """A client of a real Airflow with the repository's DAGs, in a whole stack of its own."""
+    return AirflowApi(whole_stack.running()["airflow"].address)
+
+
+@pytest.fixture(scope="session")
+def whole_stack() -> Iterator[Supervisor]:
+    """Everything that `make up` starts."""
     with _folder() as folder:
         servers = State(Path(folder))
         supervisor = Supervisor(servers, say=print)
         try:
-            yield AirflowApi(bring_up(servers, say=print).running()["airflow"].address)
+            bring_up(servers, say=print)
+            yield supervisor
         finally:
             supervisor.stop_all()
+        assert supervisor.records() == []
+        assert not marks(str(servers.root)), "nothing of it runs any more"
 
 
 @pytest.fixture(scope="session", autouse=True)

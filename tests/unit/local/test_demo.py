@@ -17,13 +17,18 @@ from include.fraud.metrics import Metrics
 from include.fraud.plan import plan
 from include.local.dag_runs import DagRun
 from include.local.demo_days import demo_days
+from include.local.demo_drill import DrillDemo
 from include.local.demo_redeploy import RedeployDemo, judge_traffic
-from include.local.demo_report import METRICS, good, show, write
+from include.local.demo_report import METRICS, Shown, good, show, write
 from include.local.demo_retrain import DECISIONS, Retrain, RetrainDemo, Verdict, judge
 from include.local.state import StackError
 from include.local.traffic import Sent
 
-NO_ROLLOUTS = RedeployDemo(set())
+
+def shown(retrains=None, rollouts=None, drill=None) -> Shown:
+    return Shown(retrains or RetrainDemo([], [], []), rollouts or RedeployDemo(set()), drill or DrillDemo())
+
+
 TASK = {"task_id": "train", "map_index": 0, "state": "success", "duration": 1.5, "try_number": 1}
 
 
@@ -101,7 +106,7 @@ def test_table_fits_a_terminal_of_80_columns(tmp_path):
     candidate = {"candidate": "logistic_regression", "validation": figures, "test": figures, "train_seconds": 123.4}
     found = Retrain(date(2025, 6, 29), [candidate], {"winner": "logistic_regression"}, None, 60.0)
     console = Console(width=80, record=True, file=io.StringIO())
-    show(RetrainDemo([], [found], []), NO_ROLLOUTS, {}, console)
+    show(shown(RetrainDemo([], [found], [])), {}, console)
     said = console.export_text()
     assert "logistic_regression *" in said
     assert said.count("0.706") == 6
@@ -112,7 +117,7 @@ def test_summary_says_what_happened(tmp_path):
     demo = RetrainDemo([run], [retrain("promote", {"version": 1})], [Verdict("retrain", True, "It is better.")])
     sent = Sent(3, Counter({"ReadError": 1}), Counter({"1": 2}), 0, [0.1, 0.2])
     rollouts = RedeployDemo(set(), reports=[{"version": "1"}], sent=sent)
-    file = write(demo, rollouts, "simulator", {"Airflow": "http://127.0.0.1:8080"}, {"demo": 70.04}, tmp_path)
+    file = write(shown(demo, rollouts), "simulator", {"Airflow": "http://127.0.0.1:8080"}, {"demo": 70.04}, tmp_path)
     summary = json.loads(file.read_text())
     assert summary["good"] is True
     assert summary["steps"][0]["tasks"] == [{"task": "train", "map_index": 0, "state": "success", "seconds": 1.5}]
@@ -123,8 +128,29 @@ def test_summary_says_what_happened(tmp_path):
 
 
 def test_nothing_shown_is_not_good():
-    assert not good(RetrainDemo([], [], []), NO_ROLLOUTS)
-    assert not good(RetrainDemo([], [], [Verdict("a", True, ""), Verdict("b", False, "")]), NO_ROLLOUTS)
+    assert not good(shown())
+    assert good(shown(), so_far=True)
+    half = shown(RetrainDemo([], [], [Verdict("a", True, ""), Verdict("b", False, "")]))
+    assert not good(half)
+    assert not good(half, so_far=True)
+
+
+def test_a_drill_is_shown_link_by_link_and_judged_like_the_rest():
+    links = [
+        {"link": "six replicas", "at": 1_800_000_007.25, "expected": None, "measured": 7.12},
+        {"link": "mail received", "at": None, "expected": 25.0, "measured": None},
+    ]
+    judged = {"drill": "manual", "verdict": "NOT_DELIVERED", "links": links, "report": "http://127.0.0.1/report"}
+    drilled = shown(drill=DrillDemo(judged=[judged], verdicts=[Verdict("attack and page", False, "no mail")]))
+    console = Console(width=100, record=True, file=io.StringIO())
+    show(drilled, {}, console)
+    said = console.export_text()
+    assert "NOT_DELIVERED" in said
+    assert "six replicas" in said
+    assert "08:00:07.2" in said
+    assert "7.1" in said
+    assert "never" in said
+    assert not good(drilled)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +159,4 @@ def test_nothing_shown_is_not_good():
 def test_one_lost_request_is_not_good(sent, is_good):
     rollouts = RedeployDemo(set())
     judge_traffic(rollouts, sent)
-    assert good(RetrainDemo([], [], []), rollouts) is is_good
+    assert good(shown(rollouts=rollouts)) is is_good

@@ -177,6 +177,16 @@ def test_rolling_update_loses_no_request(local):
     assert kept in ({"1", "2", "7"}, {"1", "2", "8"}), "the last three"
 
 
+def test_prometheus_is_told_every_replica_and_of_none_that_has_gone(local):
+    file = local.status_file.with_name("targets.json")
+    assert json.loads(file.read_text()) == []
+    for version in ("1", "2"):
+        local.roll_out(version)
+        status = local.wait("only one version live", lambda s: {pod["version"] for pod in s["pods"]} == {version})
+        told = {each["labels"]["pod"]: each["targets"] for each in json.loads(file.read_text())}
+        assert told == {pod["name"]: [f"127.0.0.1:{pod['probe_port']}"] for pod in status["pods"]}
+
+
 def test_connections_wait_while_no_replica_is_there(local):
     with Traffic(local.port, False) as client:
         time.sleep(0.3)
