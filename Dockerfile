@@ -1,7 +1,9 @@
 # syntax=docker/dockerfile:1
-# Two images, each with only what it needs, both of one commit:
+# Three images, each with only what it needs, all of one commit:
 #   docker build --target steps --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/steps:$(git rev-parse HEAD) .
 #   docker build --target api   --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/api:$(git rev-parse HEAD) .
+#   docker build --target spark --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/spark:$(git rev-parse HEAD) .
+# The third is for the scorer as a Spark job only.
 # A step of one commit refuses to run for a DAG of another; COMMIT is how it knows its own.
 
 FROM python:3.11-slim-bookworm AS uv
@@ -49,3 +51,31 @@ RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-
 ENV MLOPS_CODE_VERSION=$COMMIT
 EXPOSE 8000
 CMD ["python", "-m", "include.serving.api", "--model-dir", "/model", "--host", "0.0.0.0", "--port", "8000"]
+
+# Last, as a builder without BuildKit makes every stage above the target.
+FROM uv AS spark-dependencies
+COPY requirements-spark.txt .
+RUN uv pip sync --no-cache --python /opt/venv/bin/python requirements-spark.txt
+# The connector of Kafka lies beside Spark's own jars: whoever submits needs no --jars.
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends maven > /dev/null \
+    && rm -rf /var/lib/apt/lists/*
+COPY include/streaming/spark /spark
+RUN mvn -B -q -ntp -s /spark/settings.xml -f /spark/pom.xml dependency:copy-dependencies \
+    -DoutputDirectory="$(/opt/venv/bin/python -c 'import pyspark; print(pyspark.__path__[0])')/jars"
+
+FROM base AS spark
+USER root
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless > /dev/null \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=spark-dependencies /opt/venv /opt/venv
+ENV SPARK_HOME=/opt/venv/lib/python3.11/site-packages/pyspark
+COPY include/__init__.py include/code_version.py include/command.py include/settings.py include/
+COPY include/fraud/__init__.py include/fraud/online.py include/fraud/windows.py include/fraud/
+COPY include/streaming include/streaming
+USER 65532:65532
+ARG COMMIT
+RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
+ENV MLOPS_CODE_VERSION=$COMMIT
+CMD ["python", "-m", "include.streaming.spark_job", "--help"]

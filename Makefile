@@ -9,7 +9,7 @@ UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := PYTHONPATH="$(CURDIR)" .venv/bin/python
 READY := .venv/.synced
 COMPILE := pip compile --quiet --python-version 3.11 --no-emit-index-url --no-header
-LOCKS := requirements requirements-steps requirements-api requirements-dev
+LOCKS := requirements requirements-steps requirements-api requirements-dev requirements-spark
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

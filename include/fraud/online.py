@@ -25,7 +25,18 @@ from include.fraud.windows import (
     terminal_inputs,
 )
 
-__all__ = ["EPOCH", "EXERCISE_IDS", "FEATURES", "GROWING", "KINDS", "Transaction", "check", "event", "inputs", "time_of"]
+__all__ = [
+    "EPOCH",
+    "EXERCISE_IDS",
+    "FEATURES",
+    "GROWING",
+    "KINDS",
+    "Transaction",
+    "check",
+    "event",
+    "inputs",
+    "time_of",
+]
 
 KINDS = ("customer", "terminal")
 GROWING = "customer"  # scoring a transaction adds it to this kind's history; the other kind's comes with its labels

@@ -36,6 +36,7 @@ from include.local.traffic import Traffic
 
 PARTS = ("retrain", "redeploy", "drill")
 REQUESTS_PER_SECOND = 40.0
+REPLICAS_SECONDS = 45.0
 
 
 def main() -> int:
@@ -64,7 +65,7 @@ def _show(source: str | None, parts: set[str], console: Console) -> int:
     names = {"Airflow": "airflow", "MLflow": "mlflow", "model API": "model-api", "Prometheus": "prometheus"}
     addresses = {name: running[process].address for name, process in names.items()}
     api, service = AirflowApi(addresses["Airflow"]), addresses["model API"]
-    if "drill" in parts and live_version(service) is None:
+    if parts == {"drill"} and not _serves(service):
         parts = set(PARTS)  # there must be something to attack
     shown = Shown(RetrainDemo([], [], []), RedeployDemo(earlier=set()), DrillDemo())
     if parts & {"retrain", "redeploy"}:
@@ -77,6 +78,16 @@ def _show(source: str | None, parts: set[str], console: Console) -> int:
     file = write(shown, source or "simulator", addresses, durations)
     console.print(f"written to {file}", soft_wrap=True)
     return 0 if good(shown) else 1
+
+
+def _serves(service: str) -> bool:
+    """Whether replicas answer; those of an earlier demo come up after the stack."""
+    deadline = time.monotonic() + REPLICAS_SECONDS
+    while live_version(service) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
 
 
 def _models(

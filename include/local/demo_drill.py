@@ -11,8 +11,8 @@ from include.local.dag_runs import DagRun, run_dag, wait_until_parsed
 from include.local.demo_retrain import Verdict
 
 DRILL = "alert_drill"
-# Where an hour of the chain's times is some minutes long, so are the stages.
-SHORT_STAGES = {"stages": "50x5,200x10,500x10,1500x10", "surge_hold": 5}
+# Where the chain's minutes are seconds, so are those of the stages.
+SHORT_STAGES = {"stages": "50x5,200x10,500x10,1500x20", "surge_factor": 1.2, "surge_hold": 10, "surge_cap": 5000}
 
 
 @dataclass

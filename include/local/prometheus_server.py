@@ -9,6 +9,7 @@ import yaml
 
 from include.code_version import ROOT
 from include.local import compression
+from include.local.model_api import POD_CPU_LIMIT, cpu_limit
 from include.local.process import Process, answers_http
 from include.local.programs import path_of
 from include.local.state import State
@@ -23,7 +24,7 @@ def prometheus_server(state: State, ports: Mapping[str, int], replicas: Path, fa
     data = state.data("prometheus")
     address = f"http://127.0.0.1:{ports['prometheus']}"
     configuration = data / "prometheus.yaml"
-    rules = {data / name: compression.rules((ROOT / "deploy" / "rules" / name).read_text(), factor) for name in RULES}
+    rules = {data / name: compression.rules(_rules(name), factor) for name in RULES}
     return Process(
         name="prometheus",
         argv=[
@@ -36,6 +37,12 @@ def prometheus_server(state: State, ports: Mapping[str, int], replicas: Path, fa
         address=address,
         port=ports["prometheus"],
     )
+
+
+def _rules(name: str) -> str:
+    """With the limit that a replica has on this machine in the place of a pod's."""
+    text = (ROOT / "deploy" / "rules" / name).read_text()
+    return text.replace(f"/ {POD_CPU_LIMIT}", f"/ {cpu_limit()}")
 
 
 def _configuration(ports: Mapping[str, int], replicas: Path, factor: Fraction) -> dict[str, Any]:

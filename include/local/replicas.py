@@ -13,7 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
-from include.local.autoscaler import MEBIBYTE, Autoscaler, Requests
+from include.local.autoscaler import MEBIBYTE, Autoscaler, Requests, Targets
 from include.local.replica import Command, Means, Timing
 from include.local.replica_deployment import Deployment
 from include.local.replica_models import FetchCommand, ModelFolders
@@ -56,7 +56,10 @@ def main(command: Command = api_command, fetch: FetchCommand = fetch_command, ti
         return 1
     models = ModelFolders(asked.spec.absolute().parent / "models", fetch)
     means = Means(listener.fileno(), models, command, timing or Timing())
-    autoscaler = Autoscaler(Requests(asked.cpu_request, asked.memory_request * MEBIBYTE))
+    autoscaler = Autoscaler(
+        Requests(asked.cpu_request, asked.memory_request * MEBIBYTE),
+        Targets(scale_down_window=asked.scale_down_window),
+    )
     with listener:
         asyncio.run(_serve(Deployment(means, asked.spec, asked.status, autoscaler, asked.progress_deadline)))
     return 0
@@ -87,6 +90,12 @@ def _arguments() -> argparse.Namespace:
         type=float,
         default=Requests.memory / MEBIBYTE,
         help="MiB per replica that the autoscaler's 70 %% are of",
+    )
+    given(
+        "--scale-down-window",
+        type=float,
+        default=Targets.scale_down_window,
+        help="seconds of less need before the autoscaler takes a replica away",
     )
     return parser.parse_args()
 

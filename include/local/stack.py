@@ -55,7 +55,7 @@ def processes(state: State, ports: Mapping[str, int], dags: Path) -> Sequence[Pr
         kafka_server(state, ports),
         redis_server(state, ports["redis"]),
         mlflow_server(state, ports["mlflow"], database["mlflow"], after=("postgres",)),
-        model_api(state, ports["model-api"], settings),
+        model_api(state, ports["model-api"], settings, factor),
         pushgateway_server(state, ports["pushgateway"]),
         inbox_server(state, ports),
         alertmanager_server(state, ports, factor),

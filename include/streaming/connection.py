@@ -1,6 +1,7 @@
 """One HTTP connection to the model API that stays open, for one request at a time.
 
-A general client costs a millisecond a request, as much as the API needs for a batch; this one a tenth of that.
+A general client (httpx) takes 0.6 to 0.9 ms of processor a request, as much as the API needs for a batch; this one
+takes a twentieth of that.
 """
 
 import asyncio
