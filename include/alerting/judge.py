@@ -393,8 +393,11 @@ def _links(plan: Drill, attack: dict[str, Any], watch: Watched) -> list[Link]:
     for kind in plan.alert.proved():
         links.append(_link(f"{kind} received", received.get(kind), told, timing.wait + allowed))
     links.append(_link("load ended", ended, max(received.values(), default=None), None))
+    # A backlog keeps the service busy for as long as it is: how soon the CPU falls is nobody's promise.
+    calm = next((one.at for one in watch.rule if one.state == "inactive" and firing and one.at > firing), None)
+    links.append(_link("rule inactive", calm, ended, None))
     for kind in watch.must_tell_the_end(plan):
-        links.append(_link(f"{kind}: resolved", resolved.get(kind), ended, timing.resolve + allowed))
+        links.append(_link(f"{kind}: resolved", resolved.get(kind), calm, timing.resolve + allowed))
     links.append(_link(f"back at {plan.least_replicas} replicas", watch.back_at, ended, plan.recovery_seconds))
     return links
 

@@ -104,8 +104,8 @@ class Timing(Part):
 
     @property
     def resolve(self) -> float:
-        """At most from the end of the load to the notification that it is over."""
-        return self.window + self.scrape + 2 * self.evaluation + self.group_interval
+        """At most from the end of the alert, as the rule has it, to the notification that it is over."""
+        return self.evaluation + self.group_interval
 
 
 class Expected(Part):

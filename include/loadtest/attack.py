@@ -50,7 +50,7 @@ class Args(StepArgs):
     max_messages: int = Field(10_000_000, ge=1, le=50_000_000, description="no more messages than that")
     max_failed: float = Field(0.01, gt=0, le=1, description="share of messages that may fail within ten seconds")
     stop_file: Path | None = Field(None, description="the attack ends when this file exists")
-    settle_seconds: float = Field(60, ge=0, le=3600, description="how long to wait for the last predictions")
+    settle_seconds: float = Field(600, ge=0, le=3600, description="how long to wait for the last predictions at most")
     delivery_seconds: float = Field(
         DELIVERY_SECONDS, ge=1, le=600, description="a message that is not acknowledged by then has failed"
     )
