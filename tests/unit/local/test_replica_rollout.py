@@ -182,7 +182,9 @@ def test_prometheus_is_told_every_replica_and_of_none_that_has_gone(local):
     assert json.loads(file.read_text()) == []
     for version in ("1", "2"):
         local.roll_out(version)
-        status = local.wait("only one version live", lambda s: {pod["version"] for pod in s["pods"]} == {version})
+        status = local.wait(
+            "only one version live", lambda s, live=version: {pod["version"] for pod in s["pods"]} == {live}
+        )
         told = {each["labels"]["pod"]: each["targets"] for each in json.loads(file.read_text())}
         assert told == {pod["name"]: [f"127.0.0.1:{pod['probe_port']}"] for pod in status["pods"]}
 
