@@ -62,7 +62,7 @@ def test_another_compression_starts_anew_whom_it_concerns(described, monkeypatch
     monkeypatch.setenv("MLOPS_TIME_COMPRESSION", "1")
     after = {name: process.fingerprint() for name, process in described().items()}
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"prometheus", "alertmanager", "airflow", "keeper"}
+    assert changed == {"prometheus", "alertmanager", "model-api", "airflow", "keeper"}
 
 
 def test_every_process_has_a_port_and_those_it_needs_are_in_the_stack(described):
