@@ -33,7 +33,8 @@ logs: $(READY) ## the last lines of their logs; NAME=airflow
 	@$(RUN) -m include.local.logs $(NAME)
 
 test: $(READY) ## all tests that need no cluster: units, DAGs, real local servers
-	$(RUN) -m pytest --ignore=tests/e2e
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not alone" --ignore=tests/e2e
+	$(RUN) -m pytest -m alone --ignore=tests/e2e
 
 lint: $(READY) locks-current ## style, types, lock files, generated docs
 	.venv/bin/ruff check

@@ -13,7 +13,8 @@ class Look(BaseModel):
 
     at: float
     replicas: float | None = None
-    cpu: float | None = None
+    cpu: float | None = Field(None, description="of the hottest replica, share of its limit")
+    mean_cpu: float | None = Field(None, description="of all replicas, share of the limit; autoscalers act on it")
     targets: float | None = None
     rate: float | None = None
 

@@ -188,11 +188,12 @@ def _condition(plan: Drill, attack: dict[str, Any], watch: Watched) -> Iterator[
     if load.cause in ("broker_down", "scorer_down"):
         yield Finding(verdict="LOAD_NOT_REACHED", cause=load.cause, evidence=[*load.evidence, figures])
     if not at_most:
-        hot = [one for one in sighted if (one.cpu or 0) > THRESHOLD]
+        # One hot replica among idle ones is no reason to scale: an autoscaler acts on the mean.
+        hot = [one for one in sighted if (one.cpu or 0 if one.mean_cpu is None else one.mean_cpu) > THRESHOLD]
         long_hot = len(hot) > 1 and hot[-1].at - hot[0].at >= plan.timing.hold
         if long_hot:
             cause = "max_replicas" if most > plan.least_replicas else "no_scaling"
-            said = f"the CPU was above {THRESHOLD:.0%} for {hot[-1].at - hot[0].at:.0f} s, yet {figures}"
+            said = f"the CPU of all was above {THRESHOLD:.0%} for {hot[-1].at - hot[0].at:.0f} s, yet {figures}"
             yield Finding(verdict="NOT_SCALED", cause=cause, evidence=[said])
         yield Finding(verdict="LOAD_NOT_REACHED", cause=load.cause, evidence=[figures])
     held = _held(plan, sighted)

@@ -10,6 +10,7 @@ from include.command import BadInput
 ALERT = "AdminNotification_MaxScaleHighCPU"
 RECEIVER = "admin"
 CPU, REPLICAS = "model_api:cpu_utilisation:max", "model_api:replicas_ready"
+EACH_CPU = "model_api:cpu_utilisation"  # a series for each replica
 THRESHOLD = 0.8
 STAGE = re.compile(r"(?:(\d+(?:\.\d+)?)-)?(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)")
 

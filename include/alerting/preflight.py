@@ -41,7 +41,9 @@ log = logging.getLogger(__name__)
 REAL_HOLD = 300.0  # the rule's `for` in deploy/rules; a smaller one in force means compressed times
 FLAG_MARGIN = 60.0
 LOOK_SECONDS = 2.0
-PASSING = ("already_scaled", "targets_down")  # also what is seen for a while after an earlier load, or a rollout
+PASSING = ("already_scaled", "targets_down", "backlog")  # also seen for a while after an earlier load, or a rollout
+MOST_BACKLOG = 1000  # messages; more of them are a load of their own
+LAG = "kafka_consumer_lag"
 MOST_HPA = "kube_horizontalpodautoscaler_spec_max_replicas"
 
 
@@ -89,6 +91,7 @@ def _prepare(args: Args, stages: list[Any], began: float) -> Drill:
     try:
         rule, timing_of_rule, labels = _look_at_prometheus(prometheus, args)
         replicas = _look_at_replicas(prometheus, args)
+        _refuse_backlog(prometheus)
     except Away as error:
         raise Broken("PROMETHEUS_UNREACHED", "prometheus_down", [str(error)]) from error
     try:
@@ -222,6 +225,17 @@ def _look_at_replicas(prometheus: Prometheus, args: Args) -> float:
         said = f"{ready:g} replicas are ready before any load, not {args.least_replicas}: wait until it has scaled down"
         raise Broken("NOT_SCALED", "already_scaled", [said])
     return ready
+
+
+def _refuse_backlog(prometheus: Prometheus) -> None:
+    """Raises Broken when the scorer is still busy with what came earlier: no stage would be a quiet one."""
+    backlog = max((sample.value for sample in prometheus.query(f"sum({LAG})")), default=0)
+    if backlog > MOST_BACKLOG:
+        said = (
+            f"{backlog:g} messages still wait for the scorer ({LAG}); at most {MOST_BACKLOG} may: wait until it has "
+            "caught up, or look at why it does not"
+        )
+        raise Broken("LOAD_NOT_REACHED", "backlog", [said])
 
 
 def _route_to_the_admin(config: dict[str, Any], labels: dict[str, str]) -> Reached:

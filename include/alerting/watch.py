@@ -15,7 +15,7 @@ from include.alerting.chart_lines import chart_lines
 from include.alerting.diagnosis import why_not_delivered
 from include.alerting.evidence import AlertState, Away, ChannelState, Look, RuleState, Watched, receipts_of
 from include.alerting.message import unix
-from include.alerting.plan import ALERT, CPU, RECEIVER, REPLICAS, Drill
+from include.alerting.plan import ALERT, CPU, EACH_CPU, RECEIVER, REPLICAS, Drill
 from include.alerting.prometheus import Prometheus, Rule, metrics_of
 from include.alerting.pushgateway import JOB, OVER, Pushgateway
 from include.alerting.receipts import messages
@@ -104,7 +104,8 @@ class Watch:
         attack = "attack_running|attack_target_rate|attack_ended_timestamp_seconds|push_time_seconds"
         asked = (
             f'{{__name__=~"{CPU}|{REPLICAS}"}} or {{__name__=~"{attack}",run="{plan.drill}"}} '
-            f'or label_replace(sum(up{{job="{plan.job}"}}), "what", "targets", "", "")'
+            f'or label_replace(sum(up{{job="{plan.job}"}}), "what", "targets", "", "") '
+            f'or label_replace(avg({EACH_CPU}), "what", "mean", "", "")'
         )
         found: dict[str, float] = {}
         for sample in self._prometheus.query(asked):
@@ -114,6 +115,7 @@ class Watch:
             at=round(time.time(), 3),
             replicas=found.get(REPLICAS),
             cpu=round(found[CPU], 4) if CPU in found else None,
+            mean_cpu=round(found["mean"], 4) if "mean" in found else None,
             targets=found.get("targets"),
             rate=found.get("attack_target_rate"),
         )

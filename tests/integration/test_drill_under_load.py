@@ -33,7 +33,7 @@ COMPRESSION = "30"
 QUIET = {"quiet_rate": 50, "surge_factor": 1.2, "surge_hold": 5, "surge_cap": 5000, "max_minutes": 3}
 PATIENCE = 240
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.alone]
 
 
 class Servers:
@@ -53,6 +53,14 @@ class Servers:
 
     def up(self) -> None:
         self.supervisor.start(self.processes, inherited_environment())
+
+    def caught_up(self) -> None:
+        """Wait until nothing is left of the test before."""
+        time.sleep(4)  # Prometheus has looked at whoever was started again
+        deadline = time.monotonic() + PATIENCE
+        while not self.ask("sum(kafka_consumer_lag) < 100"):
+            assert time.monotonic() < deadline
+            time.sleep(1)
 
     def kill(self, name: str) -> None:
         """kill -9."""
@@ -122,6 +130,7 @@ class Drill:
         """Until the attack sends that many a second."""
         deadline = time.monotonic() + PATIENCE
         while not self.servers.ask(f'attack_target_rate{{run="{self.name}"}} >= {rate}'):
+            assert self.attack.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.3)
 
@@ -145,6 +154,7 @@ def servers(packed: Path) -> Iterator[Servers]:  # noqa: F811
 @pytest.fixture
 def drill(servers: Servers, tmp_path: Path, request: pytest.FixtureRequest) -> Drill:
     servers.up()  # who was killed in the test before
+    servers.caught_up()
     return Drill(servers, request.node.originalname, tmp_path)
 
 

@@ -63,6 +63,11 @@ def at_most_five(chain: Chain) -> None:
     wait_until("the bound is known", lambda: chain.query("kube_horizontalpodautoscaler_spec_max_replicas == 5"))
 
 
+def backlog(chain: Chain) -> None:
+    chain.replicas.backlog = 5000
+    wait_until("the backlog is known", lambda: chain.query("kafka_consumer_lag == 5000"))
+
+
 def fires_already(chain: Chain) -> None:
     chain.replicas.set(6, 0.95)
     wait_until("it fires", lambda: chain.query(f'ALERTS{{alertname="{ADMIN}", alertstate="firing"}}'))
@@ -90,6 +95,7 @@ BEFORE = [
     ),
     Scenario("Pushgateway down", "ABORTED", "pushgateway_down", before=kill("pushgateway"), refused=True),
     Scenario("at most 5 replicas", "NOT_SCALED", "max_replicas", before=at_most_five, refused=True),
+    Scenario("the scorer is behind", "LOAD_NOT_REACHED", "backlog", before=backlog, refused=True),
     Scenario("it fires already", "ALREADY_FIRING", "already_firing", before=fires_already, refused=True),
 ]
 
@@ -110,7 +116,8 @@ AFTER = [
     Scenario("Prometheus down", "PROMETHEUS_UNREACHED", "prometheus_down", at_load=kill("prometheus")),
     Scenario("Alertmanager down", "ALERTMANAGER_UNREACHED", "alertmanager_down", after=kill("alertmanager")),
     Scenario("a gap in the scrapes", "CPU_NOT_SUSTAINED", "scrape_gap", load=Load(gap=True)),
-    Scenario("at most 5 replicas", "NOT_SCALED", "max_replicas", load=Load(ready=5, seconds=16)),
+    Scenario("at most 5 replicas", "NOT_SCALED", "max_replicas", load=Load(ready=5, others=0.95, seconds=16)),
+    Scenario("one of four is hot", "LOAD_NOT_REACHED", "load_too_small", load=Load(ready=4, seconds=12)),
     Scenario("the CPU drops", "CPU_NOT_SUSTAINED", "cpu_dropped", load=Load(cools=True, seconds=0)),
     Scenario("the load is too small", "LOAD_NOT_REACHED", "load_too_small", load=Load(ready=4, cpu=0.4, seconds=6)),
     Scenario("the quiet stage pages", "FALSE_ALARM", "paged_in_quiet_stage", load=Load(quiet_pages=True)),

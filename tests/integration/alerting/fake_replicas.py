@@ -17,6 +17,8 @@ class FakeReplicas:
         self._ready, self._cpu = 4, 0.1
         self._used, self._since = 0.0, time.monotonic()
         self.reachable = True
+        self.others = 0.2
+        self.backlog = 0
         self.bound: int | None = None  # the autoscaler's maximum, when kube-state-metrics would know it
         fake = self
 
@@ -44,23 +46,24 @@ class FakeReplicas:
         self.address = f"127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def set(self, ready: int, cpu: float) -> None:
-        """So many are ready; the hottest uses that share of its limit, the others a fifth of it."""
+    def set(self, ready: int, cpu: float, others: float = 0.2) -> None:
+        """So many are ready; the hottest uses that share of its limit, the others so much of what it uses."""
         with self._lock:
             self._count()
-            self._ready, self._cpu = ready, cpu
+            self._ready, self._cpu, self.others = ready, cpu, others
 
     def metrics(self, path: str) -> str | None:
         """What is told under a path, or None."""
         with self._lock:
             if path == "/bounds":
                 name = 'kube_horizontalpodautoscaler_spec_max_replicas{horizontalpodautoscaler="model-api"}'
-                return f"{name} {self.bound}\n" if self.bound else "\n"
+                bound = f"{name} {self.bound}\n" if self.bound else ""
+                return f"{bound}kafka_consumer_lag {self.backlog}\n"
             number = int(path.strip("/"))
             if not self.reachable or number >= self._ready:
                 return None
             self._count()
-            return f"process_cpu_seconds_total {self._used * (1 if number == 0 else 0.2)}\n"
+            return f"process_cpu_seconds_total {self._used * (1 if number == 0 else self.others)}\n"
 
     def close(self) -> None:
         self._server.shutdown()

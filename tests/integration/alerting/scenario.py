@@ -26,6 +26,7 @@ FLAGS: dict[str, Any] = {
     "recovery_seconds": 30,
     "delivery_allowance": 3,
     "for_seconds": 5,
+    "calm_seconds": 0,
 }
 QUIET_SECONDS = 2.0
 LOAD_SECONDS = 40.0  # longer than everything that can be waited for
@@ -41,6 +42,7 @@ class Load:
 
     ready: int = 6
     cpu: float = 0.95
+    others: float = 0.2  # what the other replicas use of what the hottest uses
     cools: bool = False  # the CPU becomes low in mid-`for`
     gap: bool = False  # no replica answers a scrape for a while in mid-`for`
     quiet_pages: bool = False  # the quiet stage is as hot as the load
@@ -109,7 +111,7 @@ def play_attack(chain: Chain, scenario: Scenario, watch_ended: Callable[[], bool
     else:
         time.sleep(QUIET_SECONDS)
         quiet_until = time.time()
-        chain.replicas.set(load.ready, load.cpu)
+        chain.replicas.set(load.ready, load.cpu, load.others)
         chain.push(ATTACK, {"attack_target_rate": 1500})
         time.sleep(1)
         scenario.at_load(chain)

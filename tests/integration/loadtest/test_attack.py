@@ -126,7 +126,7 @@ def test_a_broker_killed_under_load_loses_nothing_that_it_acked(attack, scorer, 
 
 def test_a_broker_that_stays_away_ends_the_attack(attack, tmp_path):
     with broker_of_its_own(tmp_path / "broker") as kafka:
-        one = attack(kafka.address, "--stages", "300x300", "--delivery-seconds", "4")
+        one = attack(kafka.address, "--stages", "300x300", "--delivery-seconds", "4", "--settle-seconds", "5")
         one.said(SENDS)
         time.sleep(2)
         kafka.kill()

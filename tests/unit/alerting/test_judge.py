@@ -191,6 +191,8 @@ CASES: list[tuple[str, str, Change]] = [
     ("METRIC_MISSING", "wrong_metric", rule("reads nothing", error="no sample")),
     ("NOT_SCALED", "max_replicas", unlike(replicas=5.0)),
     ("NOT_SCALED", "no_scaling", unlike(replicas=4.0)),
+    ("NOT_SCALED", "no_scaling", unlike(replicas=4.0, mean_cpu=0.85)),
+    ("LOAD_NOT_REACHED", "load_too_small", unlike(replicas=4.0, mean_cpu=0.4)),
     ("NOT_SCALED", "replicas_dropped", fewer),
     ("CPU_NOT_SUSTAINED", "cpu_never_high", unlike(cpu=0.7)),
     ("CPU_NOT_SUSTAINED", "cpu_dropped", cool),
