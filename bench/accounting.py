@@ -83,8 +83,13 @@ class Feed:
         return self.matcher.predicted + self.matcher.dead_lettered
 
     def until(self, goal: int) -> None:
-        """Send on until `goal` messages were sent."""
+        """Send on until `goal` messages were sent. Raises TimeoutError when no answer comes any more."""
+        last, since = self.answered, time.monotonic()
         while self.fed < goal:
+            if self.answered != last:
+                last, since = self.answered, time.monotonic()
+            if time.monotonic() - since > PATIENCE_SECONDS:
+                raise TimeoutError(f"{self.fed} sent, {last} answered, none for {PATIENCE_SECONDS:.0f} s")
             room = min(self._most_open - (self.fed - self.failed - self.answered), AT_ONCE, goal - self.fed)
             for _ in range(room):
                 self._send()

@@ -27,9 +27,10 @@ class Broker:
         self._supervisor.start([self._process], inherited_environment())
 
     def kill(self) -> None:
-        """As a power cut of the process: no time to say anything."""
+        """As a power cut of the process: no time to say anything. Returns when it is gone: `start` would find it."""
         for member in self._supervisor.members(self._process.name):
             os.kill(member, signal.SIGKILL)
+            os.waitid(os.P_PID, member, os.WEXITED | os.WNOWAIT)
 
     def stop(self) -> None:
         """End it in order."""
