@@ -21,14 +21,11 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from bench.broker import broker
 from bench.report import Report
 from bench.serving import Material, Served, _free_port, running
 from include.code_version import ROOT
 from include.fraud.online import EXERCISE_IDS
-from include.local.kafka_server import kafka_server
-from include.local.stack import inherited_environment
-from include.local.state import State
-from include.local.supervisor import Supervisor
 
 RUNS = 3
 ROWS, PEER_ROWS = 20_000, 1_000
@@ -164,8 +161,8 @@ def main() -> int:
         ]
         api = Served("model API", command, "/predict", "/ready", material.transactions, {"MLOPS_REDIS_URL": ""})
         core = min(os.sched_getaffinity(0))
-        with broker(folder / "broker") as address, running(api, folder, core) as port:
-            return measure(Bench(address, f"http://127.0.0.1:{port}", material.transactions, folder))
+        with broker(folder / "broker") as kafka, running(api, folder, core) as port:
+            return measure(Bench(kafka.address, f"http://127.0.0.1:{port}", material.transactions, folder))
 
 
 def measure(bench: Bench) -> int:
@@ -219,19 +216,6 @@ def open_loop(bench: Bench, report: Report) -> float:
 def scorer() -> list[str]:
     """Ours."""
     return ["include.streaming.scorer", "--metrics-port", str(_free_port())]
-
-
-@contextmanager
-def broker(folder: Path) -> Iterator[str]:
-    """The address of a Kafka of the benchmark's own."""
-    state = State(folder)
-    supervisor = Supervisor(state, say=print)
-    process = kafka_server(state, state.choose_ports(keep=False))
-    try:
-        supervisor.start([process], inherited_environment())
-        yield process.address
-    finally:
-        supervisor.stop_all()
 
 
 if __name__ == "__main__":

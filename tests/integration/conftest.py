@@ -1,6 +1,7 @@
 """Real servers for the tests, each on free ports and in a folder that goes away."""
 
 import contextlib
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,11 @@ from include.local.redis_server import redis_server
 from include.local.stack import bring_up, inherited_environment
 from include.local.state import State
 from include.local.supervisor import Supervisor
+
+# Two workers of pytest-xdist must not both find the same default port free.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    for name in state.DEFAULT_PORTS:
+        state.DEFAULT_PORTS[name] += 100 * (1 + int(worker.removeprefix("gw")))
 
 
 @pytest.fixture(scope="session")

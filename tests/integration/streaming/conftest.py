@@ -17,11 +17,8 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from bench.broker import Broker, broker
 from include.code_version import ROOT
-from include.local.kafka_server import kafka_server
-from include.local.stack import inherited_environment
-from include.local.state import State
-from include.local.supervisor import Supervisor
 from include.settings import settings
 from include.streaming import topics
 from tests.integration.serving.conftest import (  # noqa: F401 - fixtures
@@ -38,26 +35,6 @@ from tests.integration.streaming.fake_api import FakeApi
 
 PATIENCE = 90  # the machine may have much else to do
 GROUP = "scorer"
-
-
-class Broker:
-    """A Kafka of the tests' own; it may be killed and started again with its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._state = State(folder)
-        self._supervisor = Supervisor(self._state, say=print)
-        self._process = kafka_server(self._state, self._state.choose_ports(keep=False))
-        self.address = self._process.address
-
-    def start(self) -> None:
-        self._supervisor.start([self._process], inherited_environment())
-
-    def kill(self) -> None:
-        for pid in self._supervisor.members("kafka"):
-            os.kill(pid, signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._supervisor.stop_all()
 
 
 class Stream:
@@ -195,12 +172,8 @@ class Scorer:
 @pytest.fixture(scope="session")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Started once for all tests of the stream."""
-    broker = Broker(tmp_path_factory.mktemp("broker"))
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.stop()
+    with broker(tmp_path_factory.mktemp("broker")) as one:
+        yield one
 
 
 @pytest.fixture
