@@ -11,10 +11,11 @@ from include.local.dag_runs import DagRun, run_dag, wait_until_parsed
 from include.local.demo_retrain import Verdict
 
 DRILL = "alert_drill"
-# A replica's limit is a figure that a small machine can reach (include/local/model_api.py), so less load is quiet.
-QUIET = {"quiet_rate": 50}
+# A replica's limit is a figure that a small machine can reach (include/local/model_api.py), so less load is quiet: one
+# replica may get most of what is as little as this, and must stay cool.
+QUIET = {"quiet_rate": 10, "stages": "10x60,200x60,500x60,1500x120"}
 # Where the chain's minutes are seconds, so are those of the stages.
-SHORT_STAGES = {"stages": "50x5,200x10,500x10,1500x20", "surge_factor": 1.2, "surge_hold": 10, "surge_cap": 5000}
+SHORT_STAGES = {"stages": "10x5,200x10,500x10,1500x20", "surge_factor": 1.2, "surge_hold": 10, "surge_cap": 5000}
 
 
 @dataclass

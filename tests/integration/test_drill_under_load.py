@@ -30,7 +30,7 @@ from tests.integration.serving.conftest import packed, small_lake  # noqa: F401 
 
 NOT_NEEDED = ("postgres", "mlflow", "airflow", "keeper")
 COMPRESSION = "30"
-QUIET = {"quiet_rate": 50, "surge_factor": 1.2, "surge_hold": 5, "surge_cap": 5000, "max_minutes": 3}
+QUIET = {"quiet_rate": 10, "surge_factor": 1.2, "surge_hold": 5, "surge_cap": 5000, "max_minutes": 3}
 PATIENCE = 240
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.alone]
@@ -172,7 +172,7 @@ def test_the_page_arrives_and_the_dashboard_shows_it(drill: Drill) -> None:
                     del empty[name]
             time.sleep(0.5)
 
-    judged = drill.run("50x3,1500x20", look_at_the_dashboard)
+    judged = drill.run("10x3,1500x20", look_at_the_dashboard)
     assert judged["verdict"] == "ALERT_RECEIVED", judged
     assert set(judged["seconds_to_receipt"]) == {"mail", "webhook"}
     totals = drill._answer("attack")["totals"]
@@ -182,7 +182,7 @@ def test_the_page_arrives_and_the_dashboard_shows_it(drill: Drill) -> None:
 
 
 def test_load_capped_too_low(drill: Drill) -> None:
-    judged = drill.run("10x3,25x5", quiet_rate=10, surge_cap=25, max_minutes=1)
+    judged = drill.run("10x3,25x5", surge_cap=25, max_minutes=1)
     assert (judged["verdict"], judged["cause"]) == ("LOAD_NOT_REACHED", "load_capped"), judged
 
 
@@ -191,7 +191,7 @@ def test_the_broker_is_killed_at_500_a_second(drill: Drill) -> None:
         running.wait_for_rate(500)
         running.servers.kill("kafka")
 
-    judged = drill.run("50x3,500x20", kill, {"delivery_seconds": 5, "settle_seconds": 5}, max_minutes=1.5)
+    judged = drill.run("10x3,500x20", kill, {"delivery_seconds": 5, "settle_seconds": 5}, max_minutes=1.5)
     assert (judged["verdict"], judged["cause"]) == ("LOAD_NOT_REACHED", "broker_down"), judged
 
 
@@ -200,7 +200,7 @@ def test_the_scorer_is_killed(drill: Drill) -> None:
         running.wait_for_rate(500)
         running.servers.kill("scorer")
 
-    judged = drill.run("50x3,500x10", kill, {"settle_seconds": 5}, surge_cap=600, max_minutes=1.2)
+    judged = drill.run("10x3,500x10", kill, {"settle_seconds": 5}, surge_cap=600, max_minutes=1.2)
     assert (judged["verdict"], judged["cause"]) == ("LOAD_NOT_REACHED", "scorer_down"), judged
 
 
@@ -214,7 +214,7 @@ def test_the_attack_is_ended_and_its_load_stops_within_five_seconds(drill: Drill
             time.sleep(pause)
             counted.append(running.servers.sent())
 
-    judged = drill.run("50x3,500x60", end, max_minutes=2)
+    judged = drill.run("10x3,500x60", end, max_minutes=2)
     assert (judged["verdict"], judged["cause"]) == ("ABORTED", "attack_killed"), judged
     assert counted[0] == counted[1]
 
