@@ -27,6 +27,17 @@ ENTRYPOINT []
 
 # Dependencies first and the commit last: a new commit changes the small layers only.
 FROM base AS steps
+USER root
+# pg_dump and pg_restore, and a server on which each backup is restored. They must be as new as the servers that are
+# backed up: --build-arg POSTGRES=17 takes them from the PostgreSQL project's own packages.
+ARG POSTGRES=15
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends ca-certificates postgresql-common > /dev/null \
+    && if [ "$POSTGRES" != 15 ]; then /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y > /dev/null; fi \
+    && sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+    && apt-get install -y -qq --no-install-recommends "postgresql-$POSTGRES" > /dev/null \
+    && rm -rf /var/lib/apt/lists/*
+USER 65532:65532
 COPY --from=steps-dependencies /opt/venv /opt/venv
 COPY include/__init__.py include/code_version.py include/command.py include/model_package.py include/progress.py include/settings.py include/
 COPY include/fraud include/fraud
@@ -34,6 +45,7 @@ COPY include/serving include/serving
 COPY include/streaming include/streaming
 COPY include/loadtest include/loadtest
 COPY include/alerting include/alerting
+COPY include/backup include/backup
 ARG COMMIT
 RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-parse HEAD)" >&2; exit 1; }
 ENV MLOPS_CODE_VERSION=$COMMIT

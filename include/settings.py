@@ -65,6 +65,24 @@ class Settings(BaseSettings):
     alert_for_seconds: float = Field(
         300, gt=0, description="the `for` that the admin's alert must have; a drill refuses another"
     )
+    backup_uri: str = Field(
+        str(ROOT / "build" / "backups"), description="where backups are kept: a folder or s3://bucket/prefix"
+    )
+    backup_databases: list[str] = Field(
+        ["mlflow", "airflow"],
+        description="databases to back up, as a JSON list: sections of the file that PGSERVICEFILE names",
+    )
+    local_services: str = Field(
+        str(ROOT / "build" / "local" / "data" / "services"),
+        description="folder of the local stack's PGSERVICEFILEs, one for each Secret that a pod would mount",
+    )
+    backup_codec: Literal["gzip", "zstd"] = Field("gzip", description="how backups are compressed")
+    backup_days: int = Field(7, ge=1, description="days that a backup is kept")
+    backup_least: int = Field(3, ge=1, description="how many verified backups stay, however old they are")
+    restore_keep_days: int = Field(7, ge=0, description="days that a database replaced by a restore is kept beside it")
+    restore_migrations: dict[str, list[str]] = Field(
+        {}, description="JSON: by database, the command of its owner that is run once after a restore has replaced it"
+    )
     drain_seconds: float = Field(5.0, ge=0, description="how long a stopping replica of the model API still serves")
 
 

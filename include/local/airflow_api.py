@@ -97,6 +97,16 @@ class AirflowApi:
                 return None
             raise
 
+    def question(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """What a task that waits for a person shows. Raises AirflowApiError with status 404 while it does not wait."""
+        asked = self._get(f"{_run(dag_id, run_id)}/taskInstances/{task_id}/-1/hitlDetails")
+        return "" if asked["response_received"] else f"{asked['subject']}\n\n{asked['body']}"
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """The person's answer."""
+        where = f"/api/v2{_run(dag_id, run_id)}/taskInstances/{task_id}/-1/hitlDetails"
+        self._send("PATCH", where, json={"chosen_options": [option], "params_input": {}})
+
     def asset_events(self, asset: str) -> list[Json]:
         """What was announced on the asset, newest first; `extra` is the step's answer."""
         found = self._get("/assets/events", order_by="-timestamp", limit=PAGE)["asset_events"]

@@ -18,6 +18,7 @@ from include.fraud.examples import requests_of
 from include.local.airflow_api import AirflowApi, AirflowApiError
 from include.local.compression import SETTING as TIME_COMPRESSION
 from include.local.dag_runs import wait_until_parsed
+from include.local.demo_backup import BackupDemo, backup
 from include.local.demo_days import DemoDays, demo_days
 from include.local.demo_drill import DrillDemo, drill
 from include.local.demo_redeploy import (
@@ -34,7 +35,7 @@ from include.local.stack import bring_up
 from include.local.state import StackError, State
 from include.local.traffic import Traffic
 
-PARTS = ("retrain", "redeploy", "drill")
+PARTS = ("retrain", "redeploy", "backup", "drill")
 REQUESTS_PER_SECOND = 40.0
 REPLICAS_SECONDS = 45.0
 
@@ -67,9 +68,11 @@ def _show(source: str | None, parts: set[str], console: Console) -> int:
     api, service = AirflowApi(addresses["Airflow"]), addresses["model API"]
     if parts == {"drill"} and not _serves(service):
         parts = set(PARTS)  # there must be something to attack
-    shown = Shown(RetrainDemo([], [], []), RedeployDemo(earlier=set()), DrillDemo())
+    shown = Shown(RetrainDemo([], [], []), RedeployDemo(earlier=set()), BackupDemo(), DrillDemo())
     if parts & {"retrain", "redeploy"}:
         _models(shown, parts, days, api, addresses, console)
+    if "backup" in parts and good(shown, so_far=True):
+        backup(shown.backups, api, running["postgres"].address, console)
     if "drill" in parts and good(shown, so_far=True):
         drill(shown.drill, api, os.environ.get(TIME_COMPRESSION) == "1", console)
     show(shown, addresses, console)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from include.code_version import ROOT, code_version
 from include.local.dag_runs import DagRun
+from include.local.demo_backup import BackupDemo, sizes
 from include.local.demo_drill import DrillDemo, timeline
 from include.local.demo_redeploy import RedeployDemo
 from include.local.demo_retrain import Retrain, RetrainDemo, Verdict
@@ -26,11 +27,12 @@ class Shown:
 
     retrains: RetrainDemo
     rollouts: RedeployDemo
+    backups: BackupDemo
     drill: DrillDemo
 
     def verdicts(self) -> list[Verdict]:
         """Of all parts."""
-        return [*self.retrains.verdicts, *self.rollouts.verdicts, *self.drill.verdicts]
+        return [*self.retrains.verdicts, *self.rollouts.verdicts, *self.backups.verdicts, *self.drill.verdicts]
 
 
 def show(shown: Shown, addresses: Mapping[str, str], console: Console) -> None:
@@ -38,6 +40,10 @@ def show(shown: Shown, addresses: Mapping[str, str], console: Console) -> None:
     for retrain in shown.retrains.retrains:
         console.print(_candidates(retrain))
         console.print(str(retrain.evaluation.get("verdict", "")), highlight=False)
+    if shown.backups.backups:
+        console.print(sizes(shown.backups.backups))
+    for restore in shown.backups.restores:
+        console.print(restore.get("summary", ""), markup=False)
     for judged in shown.drill.judged:
         console.print(timeline(judged))
         console.print(f"report: {judged.get('report')}", soft_wrap=True)
@@ -57,10 +63,14 @@ def write(
         "commit": code_version(),
         "source": source,
         "good": good(shown),
-        "steps": [_run(run) for run in [*shown.retrains.runs, *shown.rollouts.runs, *shown.drill.runs]],
+        "steps": [
+            _run(run) for run in [*shown.retrains.runs, *shown.rollouts.runs, *shown.backups.runs, *shown.drill.runs]
+        ],
         "retrains": [asdict(retrain) for retrain in shown.retrains.retrains],
         "rollouts": shown.rollouts.reports,
         "traffic": traffic(shown.rollouts),
+        "backups": shown.backups.backups,
+        "restores": shown.backups.restores,
         "drills": shown.drill.judged,
         "verdicts": [asdict(verdict) for verdict in shown.verdicts()],
         "durations": {name: round(seconds, 1) for name, seconds in durations.items()},

@@ -6,13 +6,17 @@ import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from include.local.process import Process, accepts_tcp
+from include.local.process import Process
 from include.local.programs import path_of, run
 from include.local.state import State
 
 DATABASES = ("airflow", "mlflow")
 USER = "mlops"
+READER = "backup"  # reads everything and writes nothing
+# What libpq's PGSERVICEFILE may name, as a pod gets it from the Secret of the same name: the user of each.
+SERVICES = {"backup-databases": READER, "restore-databases": USER}
 
 
 def postgres_server(state: State, port: int) -> Process:
@@ -30,8 +34,8 @@ def postgres_server(state: State, port: int) -> Process:
             *("-c", "synchronous_commit=off", "-c", "shared_buffers=64MB", "-c", "max_connections=200"),
         ],
         prepare=lambda say: _prepare(data, cluster),
-        furnish=lambda say: _create_databases(port),
-        ready=accepts_tcp(port),
+        furnish=lambda say: _furnish(port, state),
+        ready=lambda: _answers(port),
         address=f"127.0.0.1:{port}",
         port=port,
     )
@@ -74,13 +78,47 @@ def _prepare(data: Path, cluster: Path) -> None:
     begun.rename(cluster)
 
 
-def _create_databases(port: int) -> None:
+def _answers(port: int) -> bool:
+    """A server that still recovers from a kill takes connections only to refuse them."""
     import psycopg2  # type: ignore[import-untyped]
 
-    with closing(psycopg2.connect(host="127.0.0.1", port=port, user=USER, dbname="postgres")) as connection:
+    try:
+        _connect(port).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _connect(port: int) -> Any:
+    import psycopg2
+
+    return psycopg2.connect(host="127.0.0.1", port=port, user=USER, dbname="postgres", connect_timeout=2)
+
+
+def services_folder(state: State) -> Path:
+    """Where the service files lie."""
+    return state.data("services")
+
+
+def _furnish(port: int, state: State) -> None:
+    _create_databases(port)
+    folder = services_folder(state)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, user in SERVICES.items():
+        sections = [
+            f"[{database}]\nhost=127.0.0.1\nport={port}\nuser={user}\ndbname={database}\n" for database in DATABASES
+        ]
+        (folder / f"{name}.conf").write_text("\n".join(sections))
+
+
+def _create_databases(port: int) -> None:
+    with closing(_connect(port)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT datname FROM pg_database")
             there = {name for (name,) in cursor.fetchall()}
             for name in set(DATABASES) - there:
                 cursor.execute(f'CREATE DATABASE "{name}"')
+            cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [READER])
+            if not cursor.fetchall():
+                cursor.execute(f"CREATE ROLE {READER} LOGIN BYPASSRLS IN ROLE pg_read_all_data")

@@ -14,7 +14,7 @@ from include.local.kafka_server import kafka_address, kafka_server
 from include.local.keeper import keeper
 from include.local.mlflow_server import mlflow_server
 from include.local.model_api import deployment_folder, model_api, model_api_url
-from include.local.postgres_server import database_url, postgres_server
+from include.local.postgres_server import database_url, postgres_server, services_folder
 from include.local.process import Process
 from include.local.process_group import MARK
 from include.local.programs import PROGRAMS, provide
@@ -79,6 +79,8 @@ def tasks_environment(state: State, ports: Mapping[str, int]) -> dict[str, str]:
         "MLOPS_TIMED_SCHEDULES": "false",
         "MLOPS_BAKE_SECONDS": "20",  # somebody is waiting
         "MLOPS_LAKE_URI": str(state.lake),
+        "MLOPS_BACKUP_URI": str(state.root / "backups"),
+        "MLOPS_LOCAL_SERVICES": str(services_folder(state)),
         "MLOPS_MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports['mlflow']}",
         "MLOPS_REDIS_URL": redis_url(ports["redis"]),
         "MLOPS_REDIS_PASSWORD": "",  # this one has none, and refuses a client that sends one

@@ -32,11 +32,15 @@ def _section(dag: Any) -> str:
     lines = [f"## {dag.dag_id}", "", (dag.doc_md or "").strip(), "", "```mermaid", "graph LR"]
     for task in dag.topological_sort():
         shape = (
-            f'{task.task_id}[["{task.task_id}, one each"]]' if task.is_mapped else f'{task.task_id}["{task.task_id}"]'
+            f'{task.task_id}[["{task.task_id}, one each"]]'
+            if task.is_mapped or task.get_closest_mapped_task_group()
+            else f'{task.task_id}["{task.task_id}"]'
         )
         lines.append(f"  {shape}")
         lines += [f"  {task.task_id} --> {below}" for below in sorted(task.downstream_task_ids)]
-    lines += ["```", "", "| field of the form | default | what it is |", "|---|---|---|"]
+    lines += ["```", ""]
+    if dag.params:
+        lines += ["| field of the form | default | what it is |", "|---|---|---|"]
     for name in dag.params:
         param = dag.params.get_param(name)
         about = ". ".join(part for part in (param.schema.get("title"), param.description) if part)
@@ -47,7 +51,7 @@ def _section(dag: Any) -> str:
 def _schedule(dag: Any) -> str:
     if isinstance(dag.schedule, str):
         return f"`{dag.schedule}`"
-    return ", ".join(f"on asset `{asset.name}`" for asset in dag.schedule)
+    return ", ".join(f"on asset `{asset.name}`" for asset in dag.schedule or []) or "by hand only"
 
 
 def _tags(dag: Any) -> str:

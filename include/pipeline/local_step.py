@@ -13,7 +13,9 @@ from airflow.sdk import BaseOperator
 from include.code_version import ROOT
 from include.command import STARTED_BY
 from include.pipeline.flags import argv
+from include.pipeline.grants import GRANTS, NOTHING
 from include.pipeline.outcome import announce, read_answer, settle
+from include.settings import settings
 
 
 class LocalStep(BaseOperator):
@@ -21,6 +23,7 @@ class LocalStep(BaseOperator):
 
     :param module: the step, ``include.<room>.<step>``
     :param flags: its flags; templates and other tasks' outputs are filled in
+    :param grant: name of what the step may reach; here only which PGSERVICEFILE it gets
     :param each: the flag in which the instances of a mapped task differ
     """
 
@@ -32,6 +35,7 @@ class LocalStep(BaseOperator):
         *,
         module: str,
         flags: dict[str, Any],
+        grant: str = NOTHING,
         each: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -39,6 +43,7 @@ class LocalStep(BaseOperator):
         self.module = module
         self.flags = flags
         self.each = each
+        self.grant = grant
         self.process = SubprocessHook()
 
     def execute(self, context: Any) -> dict[str, Any]:
@@ -49,6 +54,8 @@ class LocalStep(BaseOperator):
             "PYTHONUNBUFFERED": "1",
             STARTED_BY: str(os.getpid()),
         }
+        if databases := GRANTS[self.grant].databases:
+            environment["PGSERVICEFILE"] = str(Path(settings().local_services) / f"{databases}.conf")
         with tempfile.TemporaryDirectory(prefix="step-") as folder:
             result = Path(folder) / "result.json"
             command = [sys.executable, *argv(self.module, {**self.flags, **(self.each or {})}), "--result", str(result)]

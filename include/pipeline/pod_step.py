@@ -15,11 +15,12 @@ from kubernetes.client import models as k8s
 from include.code_version import code_version
 from include.command import EXPECTED_VERSION
 from include.pipeline.flags import argv
-from include.pipeline.grants import GRANTS
+from include.pipeline.grants import GRANTS, Grant
 from include.pipeline.outcome import announce, settle
 from include.pipeline.profiles import PROFILES, Profile
 from include.settings import settings
 
+SERVICE_FILE = "/run/databases/pg_service.conf"
 RESULT = "/airflow/xcom/return.json"
 STEP_USER = 65532
 STARTUP_SECONDS = 300
@@ -88,14 +89,21 @@ class PodStep(KubernetesPodOperator):
                 # The only places a pod may write to.
                 k8s.V1EnvVar(name="HOME", value="/tmp"),  # noqa: S108
                 k8s.V1EnvVar(name="MPLCONFIGDIR", value="/tmp/matplotlib"),  # noqa: S108
+                *([k8s.V1EnvVar(name="PGSERVICEFILE", value=SERVICE_FILE)] if granted.databases else []),
             ],
             # Settings and secrets of the deployment, by name only; a step that needs none runs without them.
             env_from=[
                 k8s.V1EnvFromSource(config_map_ref=k8s.V1ConfigMapEnvSource(name="mlops-settings", optional=True)),
                 k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name="mlops-secrets", optional=True)),
             ],
-            volumes=[k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit="1Gi"))],
-            volume_mounts=[k8s.V1VolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108
+            volumes=[
+                k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit=f"{size.disk_gib}Gi")),
+                *_volumes(granted),
+            ],
+            volume_mounts=[
+                k8s.V1VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108
+                *_mounts(granted),
+            ],
             container_resources=_resources(size),
             security_context=k8s.V1PodSecurityContext(run_as_non_root=True, fs_group=STEP_USER),
             container_security_context=LOCKED_DOWN,
@@ -164,8 +172,29 @@ class PodStep(KubernetesPodOperator):
         return None
 
 
+def _volumes(granted: Grant) -> list[k8s.V1Volume]:
+    found = []
+    if granted.databases:
+        secret = k8s.V1SecretVolumeSource(secret_name=granted.databases, default_mode=0o440)
+        found.append(k8s.V1Volume(name="databases", secret=secret))
+    if granted.claim:
+        claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=granted.claim)
+        found.append(k8s.V1Volume(name="backups", persistent_volume_claim=claim))
+    return found
+
+
+def _mounts(granted: Grant) -> list[k8s.V1VolumeMount]:
+    found = []
+    if granted.databases:
+        folder = SERVICE_FILE.rpartition("/")[0]
+        found.append(k8s.V1VolumeMount(name="databases", mount_path=folder, read_only=True))
+    if granted.claim:
+        found.append(k8s.V1VolumeMount(name="backups", mount_path="/backups"))
+    return found
+
+
 def _resources(size: Profile) -> k8s.V1ResourceRequirements:
     return k8s.V1ResourceRequirements(
         requests={"cpu": size.cpu_request, "memory": size.memory_request, "ephemeral-storage": "256Mi"},
-        limits={"cpu": size.cpu_limit, "memory": size.memory_limit, "ephemeral-storage": "2Gi"},
+        limits={"cpu": size.cpu_limit, "memory": size.memory_limit, "ephemeral-storage": f"{size.disk_gib + 1}Gi"},
     )

@@ -12,6 +12,7 @@ class Profile:
     memory_request: str
     memory_limit: str
     deadline_seconds: int
+    disk_gib: int = 1  # what may be written to /tmp
 
 
 PROFILES = {
@@ -19,6 +20,8 @@ PROFILES = {
     "small": Profile("100m", "500m", "256Mi", "512Mi", deadline_seconds=600),
     # waits for a rollout, watches a service
     "rollout": Profile("50m", "500m", "128Mi", "512Mi", deadline_seconds=4500),
+    # streams a database through a compressor, or restores it on a server of its own in /tmp: neither keeps it in memory
+    "backup": Profile("100m", "500m", "128Mi", "512Mi", deadline_seconds=14_400, disk_gib=10),
     # sends thousands of messages a second on time, and watches what follows, for an hour
     "drill": Profile("250m", "2", "256Mi", "1Gi", deadline_seconds=7200),
     # a month of transactions in memory

@@ -22,15 +22,19 @@ def step(
     outlets: list[Asset] | None = None,
     trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS,
     once: bool = False,
+    label: str | None = None,
 ) -> BaseOperator:
     """One task that runs ``python -m module`` with `flags`.
 
     A flag's value may be a template or another task's output. The step's answer becomes the task's XCom and the
     extra of the events of its `outlets`. `once`: it is not tried again, because a second time would be another event.
+    `label`: inside a mapped task group, the flag by whose value the instances are told apart in the UI.
     """
     operator, more = _runtime(profile, grant)
     if once:
         more["retries"] = 0
+    if label:
+        more["map_index_template"] = "{{ task.flags['" + label + "'] }}"
     return operator(
         task_id=task_id, module=module, flags=flags, outlets=outlets or [], trigger_rule=trigger_rule, **more
     )
@@ -56,4 +60,4 @@ def _runtime(profile: str, grant: str) -> tuple[Any, dict[str, Any]]:
         return PodStep, {"profile": profile, "grant": grant}
     from include.pipeline.local_step import LocalStep
 
-    return LocalStep, {}
+    return LocalStep, {"grant": grant}

@@ -10,6 +10,7 @@ class Tag(StrEnum):
     MODEL = "model"
     SERVING = "serving"
     ALERTS = "alerts"
+    BACKUP = "backup"
 
 
 class Tier(StrEnum):

@@ -154,7 +154,56 @@ def watchdog() -> list[Case]:
     return [Case("always", "Watchdog", {}, {0: FIRING, 13: FIRING})]
 
 
+def backup_not_verified() -> list[Case]:
+    alert = "BackupNotVerified"
+    written = 'backup_last_success_timestamp_seconds{database="%s",instance="a"}'
+    verified = 'backup_last_verified_timestamp_seconds{database="%s",instance="a"}'
+
+    def told(database: str, backup: float, verification: float) -> dict[str, Samples]:
+        return {written % database: hold(backup, MINUTES), verified % database: hold(verification, MINUTES)}
+
+    fires: dict[float, str | None] = {4.75: PENDING, 5: FIRING, 12: FIRING}
+    later = [*hold(100, 3), *hold(200, MINUTES - 3)]
+    mended = {written % "mlflow": hold(200, MINUTES), verified % "mlflow": [*hold(100, 3), *hold(260, MINUTES - 3)]}
+    return [
+        Case("verified after it was written", alert, told("mlflow", 100, 160), NEVER),
+        Case("the one of the day before is verified", alert, told("mlflow", 200, 160), fires),
+        Case("none was ever verified", alert, told("mlflow", 100, 0), fires),
+        Case("one of two", alert, told("mlflow", 100, 160) | told("airflow", 200, 160), fires),
+        Case("verified by a second try", alert, mended, {2: PENDING, 6: QUIET, 12: QUIET}),
+        Case(
+            "a new one that is not",
+            alert,
+            {written % "mlflow": later, verified % "mlflow": hold(160, MINUTES)},
+            {2: QUIET, 4: PENDING, 8: FIRING},
+        ),
+    ]
+
+
+def backup_shrunk() -> list[Case]:
+    alert = "BackupShrunk"
+    series = 'backup_size_bytes{database="mlflow",instance="a"}'
+    hours = 60
+
+    def sizes(before: float, after: float) -> dict[str, Samples]:
+        return {series: [*hold(before, 2 * hours), *hold(after, hours)]}
+
+    late: dict[float, str | None] = {119: QUIET, 122: PENDING, 126: FIRING, 170: FIRING}
+    return [
+        Case("49 of 100", alert, sizes(100, 49), late),
+        Case("50 of 100", alert, sizes(100, 50), {119: QUIET, 140: QUIET, 170: QUIET}),
+        Case("it grew", alert, sizes(100, 300), {119: QUIET, 140: QUIET, 170: QUIET}),
+        Case(
+            "small for longer than it was large",
+            alert,
+            {series: [*hold(100, hours), *hold(49, 2 * hours)]},
+            {62: PENDING, 100: FIRING, 130: QUIET},
+        ),
+    ]
+
+
 def alert_cases() -> list[Case]:
     """All of them."""
-    families = (admin, high_cpu, error_rate, slow, degraded, backlog, backup, watchdog)
+    services = (admin, high_cpu, error_rate, slow, degraded, backlog)
+    families = (*services, backup, backup_not_verified, backup_shrunk, watchdog)
     return [case for family in families for case in family()]

@@ -123,6 +123,24 @@ TOLD: dict[str, tuple[dict[str, Samples], dict[str, str], str, str]] = {
         "No good backup for 26 hours of fraud",
         "The last backup that succeeded is older than 26 hours, or no backup has ever reported success.",
     ),
+    "BackupNotVerified": (
+        {
+            'backup_last_success_timestamp_seconds{namespace="mlops",database="fraud"}': hold(200, MINUTES),
+            'backup_last_verified_timestamp_seconds{namespace="mlops",database="fraud"}': hold(100, MINUTES),
+        },
+        {"severity": "critical", "database": "fraud"},
+        "The newest backup of fraud is not verified",
+        "It was written, but restoring it failed, or gave something else than the database held.",
+    ),
+    "BackupShrunk": (
+        {
+            'backup_size_bytes{namespace="mlops",database="fraud",pod="before"}': [*hold(5e6, 6), *([None] * 60)],
+            'backup_size_bytes{namespace="mlops",database="fraud",pod="now"}': hold(2e6, MINUTES),
+        },
+        {"severity": "warning", "database": "fraud"},
+        "The backup of fraud is less than half of what it was",
+        "It has 1.907MiB, less than half of the median of seven days. Somebody may have deleted much.",
+    ),
     "Watchdog": (
         {},
         {"severity": "none"},

@@ -16,6 +16,7 @@ from include.fraud.form import RetrainForm
 from include.fraud.metrics import Metrics
 from include.fraud.plan import plan
 from include.local.dag_runs import DagRun
+from include.local.demo_backup import BackupDemo
 from include.local.demo_days import demo_days
 from include.local.demo_drill import DrillDemo
 from include.local.demo_redeploy import RedeployDemo, judge_traffic
@@ -26,7 +27,9 @@ from include.local.traffic import Sent
 
 
 def shown(retrains=None, rollouts=None, drill=None) -> Shown:
-    return Shown(retrains or RetrainDemo([], [], []), rollouts or RedeployDemo(set()), drill or DrillDemo())
+    return Shown(
+        retrains or RetrainDemo([], [], []), rollouts or RedeployDemo(set()), BackupDemo(), drill or DrillDemo()
+    )
 
 
 TASK = {"task_id": "train", "map_index": 0, "state": "success", "duration": 1.5, "try_number": 1}

@@ -1,0 +1,1 @@
+"""Backups of PostgreSQL: dumped, proved by restoring, kept, restored on request."""
