@@ -36,7 +36,8 @@ RUN apt-get update -qq \
     && if [ "$POSTGRES" != 15 ]; then /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y > /dev/null; fi \
     && sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
     && apt-get install -y -qq --no-install-recommends "postgresql-$POSTGRES" > /dev/null \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 65532 --user-group --no-create-home --shell /usr/sbin/nologin steps # initdb asks who it is
 USER 65532:65532
 COPY --from=steps-dependencies /opt/venv /opt/venv
 COPY include/__init__.py include/code_version.py include/command.py include/model_package.py include/progress.py include/settings.py include/

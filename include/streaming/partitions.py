@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 500
 ASK_SECONDS = 5.0
 PAUSE_AFTER_SECONDS = 1.0  # pausing throws away what was fetched ahead: not for a moment without room
+METADATA_MS = 5000  # librdkafka may believe what a broker said while it started (no leader) until it asks anew
 SESSION_MS = 6000  # the least that brokers allow: so long nobody reads what a killed scorer had
 
 
@@ -31,7 +32,13 @@ class Partitions:
         self._no_room_since: float | None = None
         self._paused = False
         self._kafka_up: bool | None = None
-        brokers_only: dict[str, Any] = {"bootstrap.servers": brokers, "reconnect.backoff.max.ms": 1000, "log_level": 0}
+        brokers_only: dict[str, Any] = {
+            "bootstrap.servers": brokers,
+            "reconnect.backoff.max.ms": 1000,
+            "log_level": 0,
+            "topic.metadata.refresh.interval.ms": METADATA_MS,
+            "metadata.max.age.ms": METADATA_MS * 2,
+        }
         self._admin = AdminClient(brokers_only)
         self._consumer = Consumer(
             brokers_only
@@ -156,8 +163,8 @@ class Partitions:
             self._progress[one.partition] = Progress(one.topic, one.partition, begin)
             one.offset = OFFSET_INVALID  # begin where the group is, or at the first message there is
         consumer.incremental_assign(partitions)
-        if self._paused:
-            consumer.pause(partitions)
+        # Said each time: a partition that was paused when it was lost comes back paused, and nobody would resume it.
+        (consumer.pause if self._paused else consumer.resume)(partitions)
         log.info("has partitions %s", sorted(self._progress))
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -150,6 +150,21 @@ def test_the_buffer_is_bounded_while_the_api_is_away(stream, score, fake_api):
     assert sorted(stream.wait_until_predicted(8000)) == list(range(8000))
 
 
+def test_a_broker_killed_while_the_buffer_is_full(stream, score, fake_api):
+    """Its partitions are lost while they are paused, and must be read when they come back."""
+    fake_api.status_of = lambda _: 503
+    scorer = score(fake_api.url).wait_until_ready()
+    stream.send_transactions(range(8000))
+    stream.flush()
+    wait_for(lambda: scorer.metric("scorer_in_flight") == 5000, "a full buffer", PATIENCE)
+    time.sleep(2)  # it pauses after one
+    stream.broker.kill()
+    wait_for(lambda: "gave up partitions" in scorer.log.read_text(), "the loss of its partitions", PATIENCE)
+    stream.broker.start()
+    fake_api.status_of = lambda _: 200
+    assert set(stream.wait_until_predicted(8000)) == set(range(8000))
+
+
 def test_a_killed_broker_loses_nothing(stream, score, real_api):
     scorer = score(real_api.url).wait_until_ready()
     sending = in_background(stream.send_transactions, range(3000), pause=0.002)
