@@ -29,10 +29,13 @@ ENTRYPOINT []
 FROM base AS steps
 USER root
 # pg_dump and pg_restore, and a server on which each backup is restored. They must be as new as the servers that are
-# backed up: --build-arg POSTGRES=17 takes them from the PostgreSQL project's own packages.
+# backed up: --build-arg POSTGRES=17 takes them from the PostgreSQL project's own packages. LOCALES are those of the
+# databases, besides C and C.UTF-8 (psql -l shows them).
 ARG POSTGRES=15
+ARG LOCALES="en_US.UTF-8"
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends ca-certificates postgresql-common > /dev/null \
+    && apt-get install -y -qq --no-install-recommends ca-certificates locales postgresql-common > /dev/null \
+    && for name in $LOCALES; do localedef -i "${name%.*}" -f "${name#*.}" "$name"; done \
     && if [ "$POSTGRES" != 15 ]; then /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y > /dev/null; fi \
     && sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
     && apt-get install -y -qq --no-install-recommends "postgresql-$POSTGRES" > /dev/null \
