@@ -112,6 +112,7 @@ def airflow(airflow_home: dict[str, str], tmp_path_factory: pytest.TempPathFacto
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow-backup")),
         "MLOPS_BACKUP_DATABASES": json.dumps([DATABASE]),
         "MLOPS_BACKUP_URI": "/backups",
+        "MLOPS_CODE_VERSION": code_version(),  # what the images hold, whatever is committed meanwhile
     }
     migrated = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"], env=home, capture_output=True, text=True, timeout=300
