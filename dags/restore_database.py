@@ -74,7 +74,6 @@ with DAG(
         {"database": "{{ params.database }}", "restore_id": "{{ run_id }}"},
         grant="restore",
     )
-    choice = what_next()
-    stage >> choice >> [approve, swap]
+    stage >> what_next() >> [approve, swap]
     approve >> swap
-    [choice, approve, swap] >> discard.as_teardown(on_failure_fail_dagrun=True)
+    [approve, swap] >> discard.as_teardown(on_failure_fail_dagrun=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from include.backup.discard import administration, databases, dbname_of, drop, locked
+from include.backup.beside import administration, databases, dbname_of, drop, locked
 from include.command import StepArgs, run
 from include.settings import settings
 

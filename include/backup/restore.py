@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.backup import discard, stage, swap
-from include.backup.stage import MOST_SHOWN, REPLACE, Plan
+from include.backup.plan import MOST_SHOWN, REPLACE, Plan
 from include.command import BadInput, StepArgs, run
 
 

@@ -12,44 +12,39 @@ import logging
 import shlex
 import time
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 
 from psycopg2 import sql  # type: ignore[import-untyped]
 from psycopg2.errors import Error  # type: ignore[import-untyped]
 from psycopg2.extensions import connection as Connection  # type: ignore[import-untyped]
-from psycopg2.extensions import cursor as Cursor
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from include.backup.catalogue import Backup, choose
-from include.backup.connection import connect, conninfo, one, rows
-from include.backup.contents import counts
-from include.backup.discard import (
+from include.backup.beside import (
     BY_HAND,
     LONGEST_NAME,
     MAINTENANCE,
     Database,
     Mark,
     administration,
-    comment_on,
     databases,
     dbname_of,
     drop,
-    kept_name,
     locked,
     staged,
     staged_name,
 )
+from include.backup.catalogue import Backup, choose
+from include.backup.connection import connect, conninfo, one, rows
+from include.backup.contents import counts
 from include.backup.manifest import Manifest
+from include.backup.new_database import create_beside
+from include.backup.plan import REPLACE, Plan, planned
 from include.backup.store import store
-from include.backup.verify import check_extensions, check_file, compare, create_database, restore_dump
+from include.backup.verify import check_extensions, check_file, compare, restore_dump
 from include.command import BadInput, Refused, StepArgs, run
 from include.settings import settings
 
 log = logging.getLogger(__name__)
 
-REPLACE = "replace"
-MOST_CHANGES = 100  # they go through the DAG
-MOST_SHOWN = 30  # to the person who approves
 OF_AIRFLOW = {"dag_run", "task_instance", "job"}  # tables of Airflow's own database
 
 
@@ -62,39 +57,6 @@ class Args(StepArgs):
     restore_id: str = Field(BY_HAND, min_length=1, description="id that tells this restore from others: the DAG run's")
     allow_unverified: bool = Field(False, description="also a backup that was never verified, or failed to be")
     by_airflow: bool = Field(False, description="a run of Airflow asks: it may not replace Airflow's own database")
-
-
-class Change(BaseModel):
-    """A table whose number of rows the swap would change; None: there is no such table."""
-
-    table: str
-    rows_now: int | None
-    rows_then: int | None
-
-
-class Plan(BaseModel):
-    """What was staged, and what a swap would do."""
-
-    database: str
-    live: str
-    target: str
-    staged: str
-    kept_as: str | None  # None: there is no live database that would have to be kept
-    restore_id: str
-    stem: str
-    made: float
-    age_seconds: float
-    tables: int
-    rows: int
-    changes: list[Change]
-    changed_tables: int  # `changes` holds the largest of them
-    notes: list[str]
-    summary: str
-
-    @property
-    def goes_to(self) -> str:
-        """The name that the staged database will have."""
-        return self.live if self.target == REPLACE else self.target
 
 
 def main(args: Args) -> Plan:
@@ -121,7 +83,7 @@ def main(args: Args) -> Plan:
         name = staged_name(live, manifest.stem)
         mark = Mark(restore_id=args.restore_id, state="staged", live=live, stem=manifest.stem, at=time.time())
         try:
-            notes = _create(connection, there.get(live), name, owner, manifest, mark)
+            notes = create_beside(connection, there.get(live), name, owner, manifest, mark)
             restore_dump(kept, manifest, conninfo(args.database, dbname=name))
             with closing(connect(args.database, dbname=name)) as restored:
                 notes += compare(restored, manifest)
@@ -135,7 +97,7 @@ def main(args: Args) -> Plan:
                 drop(connection, name)
             raise
     now = _rows_now(args.database, live, notes) if live in there else {}
-    plan = _plan(args, manifest, live, name, now, then, notes, live in there)
+    plan = planned(args.target, args.restore_id, manifest, live, name, now, then, notes, live in there)
     log.info("%s", plan.summary.split("\n", 1)[0].replace("**", ""))
     return plan
 
@@ -220,78 +182,6 @@ def _clear(connection: Connection, there: dict[str, Database], live: str, stem: 
     )
 
 
-def _create(
-    connection: Connection, live: Database | None, name: str, owner: str, manifest: Manifest, mark: Mark
-) -> list[str]:
-    """The empty database, like the live one in what no dump holds. Nobody connects to it before it has its mark."""
-    more = sql.SQL("ALLOW_CONNECTIONS false OWNER {} ").format(sql.Identifier(owner))
-    create_database(connection, name, manifest, more + _form_of(connection, live))
-    with connection.cursor() as cursor:
-        cursor.execute(comment_on(name, mark))
-        notes = _copy_rights_and_settings(connection, live, name) if live else []
-        cursor.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
-    return notes
-
-
-def _form_of(connection: Connection, live: Database | None) -> sql.Composable:
-    """Tablespace, number of connections and, where it is ICU's, the locale of the live database."""
-    if live is None:
-        return sql.SQL("")
-    query = """
-        SELECT nullif(spcname, 'pg_default'), datconnlimit, to_jsonb(d)->>'datlocprovider',
-               coalesce(to_jsonb(d)->>'daticulocale', to_jsonb(d)->>'datlocale')
-        FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s"""
-    tablespace, connections, provider, locale = rows(connection, query, live.name)[0]
-    form = sql.SQL("CONNECTION LIMIT {} ").format(sql.Literal(connections))
-    if tablespace:
-        form += sql.SQL("TABLESPACE {} ").format(sql.Identifier(tablespace))
-    if provider == "i":
-        form += sql.SQL("LOCALE_PROVIDER icu ICU_LOCALE {} ").format(sql.Literal(locale))
-    return form
-
-
-def _copy_rights_and_settings(connection: Connection, live: Database, name: str) -> list[str]:
-    """What ALTER DATABASE SET and GRANT ON DATABASE have set. What only a superuser may set is told, not copied."""
-    statements = [sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))]
-    granted = rows(
-        connection,
-        "SELECT CASE grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(grantee) END, privilege_type, is_grantable "
-        "FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE datname = %s",
-        live.name,
-    )
-    for role, right, grantable in granted:
-        to = sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
-        grant = sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(right), sql.Identifier(name), to)
-        statements.append(grant + sql.SQL(" WITH GRANT OPTION" if grantable and role != live.owner else ""))
-    set_for = rows(
-        connection,
-        "SELECT CASE setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(setrole) END, unnest(setconfig) "
-        "FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase WHERE datname = %s",
-        live.name,
-    )
-    notes = []
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-        for role, setting in set_for:
-            try:
-                _set(cursor, role, name, *setting.split("=", 1))
-            except Error as error:
-                notes.append(f"{setting} of {role or 'the database'} is not copied: {str(error).strip()}")
-    return notes
-
-
-def _set(cursor: Cursor, role: str | None, name: str, setting: str, value: str) -> None:
-    """FROM CURRENT, as only the server knows which settings are lists. RESET: this session must not keep it."""
-    whose = sql.SQL("ROLE {} IN ").format(sql.Identifier(role)) if role else sql.SQL("")
-    try:
-        cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
-        alter = sql.SQL("ALTER {}DATABASE {} SET {} FROM CURRENT")
-        cursor.execute(alter.format(whose, sql.Identifier(name), sql.Identifier(*setting.split("."))))
-    finally:
-        cursor.execute(sql.SQL("RESET {}").format(sql.Identifier(*setting.split("."))))
-
-
 def _rows_now(database: str, live: str, notes: list[str]) -> dict[str, int] | None:
     """None, with a note, when this role may not count them all: that is no reason not to restore."""
     try:
@@ -300,73 +190,6 @@ def _rows_now(database: str, live: str, notes: list[str]) -> dict[str, int] | No
     except (Error, BadInput) as error:
         notes.append(f"the rows of the live database cannot be counted: {str(error).strip()}")
         return None
-
-
-def _plan(
-    args: Args,
-    manifest: Manifest,
-    live: str,
-    name: str,
-    now: dict[str, int] | None,
-    then: dict[str, int],
-    notes: list[str],
-    live_is_there: bool,
-) -> Plan:
-    changes = [] if now is None else _changes(now, then)
-    if args.target != REPLACE:
-        kept_as, first = None, f"`{args.target}` is a new database"
-    elif live_is_there:
-        kept_as = kept_name(live, "before", time.time())
-        first = f"`{live}` is replaced, and kept as `{kept_as}` for {settings().restore_keep_days} days"
-    else:
-        kept_as, first = None, f"`{live}` does not exist, and is made"
-    age = max(0.0, time.time() - manifest.started)
-    when = f"{datetime.fromtimestamp(manifest.started, UTC):%Y-%m-%d %H:%M} UTC, {timedelta(seconds=round(age))} ago"
-    told = [
-        f"**Restore {args.database} from {manifest.stem}**, made {when}: {first}.",
-        _table(changes, len(then)) if now is not None else f"{len(then)} tables, {sum(then.values()):,} rows.",
-        *(f"- {note}" for note in notes),
-    ]
-    return Plan(
-        database=args.database,
-        live=live,
-        target=args.target,
-        staged=name,
-        kept_as=kept_as,
-        restore_id=args.restore_id,
-        stem=manifest.stem,
-        made=manifest.started,
-        age_seconds=round(age, 1),
-        tables=len(then),
-        rows=sum(then.values()),
-        changes=changes[:MOST_CHANGES],
-        changed_tables=len(changes),
-        notes=notes,
-        summary="\n\n".join(told),
-    )
-
-
-def _changes(now: dict[str, int], then: dict[str, int]) -> list[Change]:
-    """The largest first."""
-    changes = [
-        Change(table=table, rows_now=now.get(table), rows_then=then.get(table))
-        for table in sorted({*now, *then})
-        if now.get(table) != then.get(table)
-    ]
-    return sorted(changes, key=lambda change: -abs((change.rows_now or 0) - (change.rows_then or 0)))
-
-
-def _table(changes: list[Change], tables: int) -> str:
-    if not changes:
-        return f"All {tables} tables have as many rows as now."
-    lines = ["| table | rows now | rows after the restore |", "|---|---:|---:|"]
-    lines += [f"| {c.table} | {_rows(c.rows_now)} | {_rows(c.rows_then)} |" for c in changes[:MOST_SHOWN]]
-    more = [f"\n… and {len(changes) - MOST_SHOWN} more tables."] if len(changes) > MOST_SHOWN else []
-    return "\n".join([*lines, *more])
-
-
-def _rows(count: int | None) -> str:
-    return "no such table" if count is None else f"{count:,}"
 
 
 if __name__ == "__main__":

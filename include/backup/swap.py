@@ -22,9 +22,7 @@ from psycopg2 import sql  # type: ignore[import-untyped]
 from psycopg2.errors import Error, InsufficientPrivilege, ObjectInUse  # type: ignore[import-untyped]
 from psycopg2.extensions import connection as Connection  # type: ignore[import-untyped]
 
-from include.backup.connection import connect, one, rows
-from include.backup.contents import counts
-from include.backup.discard import (
+from include.backup.beside import (
     MAINTENANCE,
     Database,
     Mark,
@@ -34,7 +32,9 @@ from include.backup.discard import (
     databases,
     locked,
 )
-from include.backup.stage import REPLACE, Plan
+from include.backup.connection import connect, one, rows
+from include.backup.contents import counts
+from include.backup.plan import REPLACE, Plan
 from include.command import BadInput, Refused, StepArgs, run
 from include.settings import settings
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from include.backup.discard import Database, Mark, administration, databases, dbname_of, kept_name, locked
+from include.backup.beside import Database, Mark, administration, databases, dbname_of, kept_name, locked
 from include.backup.swap import Move, exchange
 from include.command import BadInput, StepArgs, run
 

@@ -16,6 +16,7 @@ from include.local.mlflow_server import mlflow_server as mlflow_process
 from include.local.model_api import deployment_folder, model_api
 from include.local.process import Process
 from include.local.process_group import marks
+from include.local.pushgateway_server import pushgateway_server
 from include.local.redis_server import redis_server
 from include.local.stack import bring_up, inherited_environment
 from include.local.state import State
@@ -38,6 +39,13 @@ def mlflow_server() -> Iterator[str]:
 def feature_store() -> Iterator[str]:
     """The address of a Redis that only this session's tests use."""
     with _running(lambda state, ports: redis_server(state, ports["redis"])) as process:
+        yield process.address
+
+
+@pytest.fixture(scope="session")
+def pushgateway() -> Iterator[str]:
+    """The address of a Pushgateway that only this session's tests use."""
+    with _running(lambda state, ports: pushgateway_server(state, ports["pushgateway"])) as process:
         yield process.address
 
 

@@ -1,9 +1,6 @@
 """Every DAG through `airflow dags test`, as CI of any user would run it, against a real MLflow and a small lake."""
 
-import json
-import os
 import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,7 +8,6 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from include.code_version import ROOT
 from include.fraud.examples import requests_of
 from include.fraud.form import RetrainForm
 from include.fraud.lake import Lake, days_between
@@ -21,6 +17,7 @@ from include.fraud.simulator import Simulator
 from include.fraud.windows import HISTORY_DAYS
 from include.local.demo_redeploy import live_version
 from include.local.traffic import Traffic
+from tests.integration.airflow_cli import Airflow
 
 AS_OF = date(2025, 6, 29)
 FORM = {"train_days": 3, "test_days": 3, "candidates": ["logistic_regression", "decision_tree"], "rule": "not_worse"}
@@ -41,33 +38,6 @@ def source(tmp_path_factory) -> Path:
     return path
 
 
-class Airflow:
-    """`airflow dags test`, on a database of its own."""
-
-    def __init__(self, home: Path, env: dict[str, str]) -> None:
-        self.env = (
-            os.environ
-            | {
-                "AIRFLOW_HOME": str(home),
-                "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-                "PYTHONPATH": str(ROOT),
-                "MLOPS_RUNTIME": "local",
-            }
-            | env
-        )
-        migrated = self.run("db", "migrate")
-        assert migrated.returncode == 0, migrated.stderr
-
-    def run(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "airflow", *words]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=500)
-
-    def test(self, dag: str, **conf) -> subprocess.CompletedProcess:
-        """One run of the DAG, as of the day after AS_OF."""
-        return self.run("dags", "test", dag, str(AS_OF + timedelta(days=1)), "-c", json.dumps(conf))
-
-
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory, mlflow_server, feature_store, source) -> Airflow:
     home = tmp_path_factory.mktemp("airflow")
@@ -79,7 +49,7 @@ def airflow(tmp_path_factory, mlflow_server, feature_store, source) -> Airflow:
         "MLOPS_MODEL_NAME": "dag-runs",
         "MLOPS_REDIS_URL": feature_store,
     }
-    airflow = Airflow(home, env)
+    airflow = Airflow(home, env, AS_OF + timedelta(days=1))
     done = airflow.test("ingest_transactions", first=str(FIRST), last=str(AS_OF))
     assert done.returncode == 0, done.stdout[-3000:]
     return airflow

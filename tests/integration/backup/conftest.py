@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
 from include.backup.catalogue import Backup, backups
 from include.backup.store import store
 from include.code_version import ROOT
 from include.settings import settings
+from tests.fake_s3 import fake_s3  # noqa: F401 - fixture
 from tests.integration.backup.server import OWNER, PASSWORD, READER, RESTORER, Server
 
 DATA = """
@@ -148,26 +146,6 @@ def room(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def own_room(own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
     """The same with a server that may be killed."""
     yield from _room(own_server, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def fake_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URI of an empty bucket on moto's server: it speaks the protocol of S3, it does not prove S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    boto3.client("s3").create_bucket(Bucket="mlops-backups")
-    yield f"s3://mlops-backups/{uuid.uuid4().hex}/here"  # what other tests left, moto keeps
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture

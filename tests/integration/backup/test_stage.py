@@ -15,7 +15,7 @@ import pytest
 
 import include.backup.dump
 import include.backup.verify
-from include.backup import discard, forget, stage
+from include.backup import beside, discard, forget, stage
 from include.backup.contents import contents, differences
 from include.command import BadInput, Refused
 from include.settings import settings
@@ -186,7 +186,7 @@ def test_a_retry_of_the_same_restore_begins_anew_and_another_restore_has_to_wait
 
 
 def test_a_database_that_is_not_ours_is_never_dropped(shop, server, room):
-    name = discard.staged_name(shop, room.backups()[-1].manifest.stem)
+    name = beside.staged_name(shop, room.backups()[-1].manifest.stem)
     server.create_database(name)
     room.made.append(name)
     server.sql(name, "CREATE TABLE precious (a int)")
@@ -200,7 +200,7 @@ def test_a_database_that_is_not_ours_is_never_dropped(shop, server, room):
 
 
 def test_two_restores_at_once(shop, server, restores):
-    with discard.administration("shop") as connection, discard.locked(connection, shop):
+    with beside.administration("shop") as connection, beside.locked(connection, shop):
         for step in (
             staged,
             lambda: discard.main(discard.Args(database="shop")),
@@ -215,7 +215,7 @@ def test_two_restores_at_once(shop, server, restores):
 
 
 def test_the_step_that_finds_another_one_ends_with_1(shop, room):
-    with discard.administration("shop") as connection, discard.locked(connection, shop):
+    with beside.administration("shop") as connection, beside.locked(connection, shop):
         done = room.step("stage", "--database", "shop", restores=True)
     assert done.code == 1
     assert "under way" in done.error
@@ -375,7 +375,7 @@ def test_strange_and_long_names(room, restores, server, name):
 
 def test_long_names_stay_different():
     stem = "000001-20260101T000000Z"
-    names = {discard.staged_name("x" * 62 + end, stem) for end in "ab"} | {discard.kept_name("x" * 63, "before", 0)}
+    names = {beside.staged_name("x" * 62 + end, stem) for end in "ab"} | {beside.kept_name("x" * 63, "before", 0)}
     assert len(names) == 3
     assert all(len(name) == 63 for name in names)
 
@@ -410,9 +410,9 @@ def test_a_service_that_is_not_described(tmp_path, monkeypatch, file, said):
         path.write_text(file)
     monkeypatch.setenv("PGSERVICEFILE", str(path))
     with pytest.raises(BadInput, match=said):
-        discard.dbname_of("shop")
+        beside.dbname_of("shop")
     path.write_text(' # c\n[a]\ndbname=1\n [shop]\n dbname=it = "it\'s"\n[shop]\ndbname=2\n')
-    assert discard.dbname_of("shop") == 'it = "it\'s"'
+    assert beside.dbname_of("shop") == 'it = "it\'s"'
 
 
 def changes_something(query: str) -> bool:

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 import include.backup.dump
-from include.backup import discard, forget, stage, swap, swap_back
+from include.backup import beside, discard, forget, stage, swap, swap_back
 from include.command import BadInput, Refused
 from include.settings import settings
 from tests.integration.backup.server import OWNER, PASSWORD, READER, RESTORER
@@ -342,8 +342,8 @@ def test_a_comment_of_people_survives_restores(shop, server):
     time.sleep(1.1)
     plan = staged()
     swapped(plan)
-    with discard.administration("shop") as connection:
-        found = discard.databases(connection)
+    with beside.administration("shop") as connection:
+        found = beside.databases(connection)
     assert found[shop].own_comment == found[plan.kept_as].own_comment == "the shop's own"
 
 

@@ -2,20 +2,18 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
-import boto3
 import polars as pl
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
 from include.code_version import ROOT
 from include.fraud.lake import Lake
 from include.fraud.schema import LABELS, TRANSACTIONS
 from include.fraud.simulator import Simulator
+from tests.fake_s3 import fake_s3  # noqa: F401 - fixture
 
 START = date(2018, 4, 1)
 
@@ -70,26 +68,6 @@ def real_data() -> str:
     if not any(folder.glob("*.parquet")):
         pytest.skip(f"no published data: set MLOPS_REAL_DATA to a folder of its Parquet files ({folder} has none)")
     return str(folder / "*.parquet")
-
-
-@pytest.fixture
-def fake_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URI of an empty bucket on moto's server: it speaks the protocol of S3, it does not prove S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    boto3.client("s3").create_bucket(Bucket="mlops-lake")
-    yield "s3://mlops-lake"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:

@@ -64,7 +64,7 @@ def by_definition(rows: list[Row], this: Row) -> list[float]:
     return inputs
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(rows=events, first=st.integers(0, SPAN_DAYS), length=st.integers(0, SPAN_DAYS), shuffled=st.randoms())
 @example(rows=[(0, T0, 0, 1, 5, 1), (1, T0 + 7 * DAY, 0, 1, 7, 0)], first=0, length=20, shuffled=None)
 @example(rows=[(0, T0 + 1, 0, 1, 5, 1), (1, T0 + 8 * DAY, 0, 1, 7, 0)], first=0, length=20, shuffled=None)

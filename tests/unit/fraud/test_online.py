@@ -31,7 +31,7 @@ def offline(rows, asked) -> list:
     return [list(by_id[row[0]]) for row in asked]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows=events.filter(bool), data=st.data())
 def test_a_batch_has_online_the_inputs_it_has_offline(rows, data):
     batch = data.draw(st.lists(st.sampled_from(rows), min_size=1, max_size=8))  # may hold one twice
