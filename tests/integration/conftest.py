@@ -1,7 +1,6 @@
 """Real servers for the tests, each on free ports and in a folder that goes away."""
 
 import contextlib
-import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,6 @@ from include.local.redis_server import redis_server
 from include.local.stack import bring_up, inherited_environment
 from include.local.state import State
 from include.local.supervisor import Supervisor
-
-# Two workers of pytest-xdist must not both find the same default port free.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    for name in state.DEFAULT_PORTS:
-        state.DEFAULT_PORTS[name] += 100 * (1 + int(worker.removeprefix("gw")))
 
 
 @pytest.fixture(scope="session")

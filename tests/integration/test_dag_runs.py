@@ -51,14 +51,14 @@ def airflow(tmp_path_factory, mlflow_server, feature_store, source) -> Airflow:
     }
     airflow = Airflow(home, env, AS_OF + timedelta(days=1))
     done = airflow.test("ingest_transactions", first=str(FIRST), last=str(AS_OF))
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-9000:]
     return airflow
 
 
 @pytest.fixture(scope="module")
 def retrained(airflow) -> subprocess.CompletedProcess:
     done = airflow.test("retrain_model", **FORM)
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-9000:]
     return done
 
 
@@ -74,7 +74,7 @@ def test_ingest_filled_the_lake(airflow):
 
 def test_ingest_without_a_form_takes_the_day_before(airflow):
     done = airflow.run("dags", "test", "ingest_transactions", str(NEXT + timedelta(days=1)))
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-9000:]
     assert lake(airflow).days()[-1] == NEXT
 
 
@@ -99,11 +99,12 @@ def test_redeploy_rolls_the_champion_out_and_then_leaves_it_alone(retrained, air
     traffic = Traffic(address, requests_of(AS_OF), per_second=20)
     traffic.start()
     try:
-        done = airflow.test("redeploy_model", bake_seconds=10)
-        assert done.returncode == 0, done.stdout[-3000:]
+        # force: a machine that is busy with other tests may have six replicas already, where a rollout would wait.
+        done = airflow.test("redeploy_model", bake_seconds=10, force=True)
+        assert done.returncode == 0, done.stdout[-9000:]
         assert "dag-runs version 1 replaced nothing" in done.stdout
         assert live_version(address) == "1"
-        again = airflow.test("redeploy_model", bake_seconds=10)
+        again = airflow.test("redeploy_model", bake_seconds=10, force=True)
         assert again.returncode == 0, again.stdout[-3000:]
         assert "is live already: nothing to do" in again.stdout
     finally:
