@@ -37,8 +37,9 @@ def main(args: Args) -> dict[str, Any]:
         "backup_database_bytes": ("size of the database when it was backed up", manifest.database_size),
         "backup_duration_seconds": ("how long the last backup took", sum(manifest.seconds.values())),
     }
-    if verified:
-        figures["backup_last_verified_timestamp_seconds"] = ("when the last backup was verified", verified[-1].at)
+    # 0 when none ever was: without the figure BackupNotVerified could not fire on the very first backup.
+    last = verified[-1].at if verified else 0
+    figures["backup_last_verified_timestamp_seconds"] = ("when the last backup was verified", last)
     if backup.verified:
         figures["backup_verify_duration_seconds"] = ("how long the verification took", backup.verified.seconds)
     push(args.database, {name: (text, float(value)) for name, (text, value) in figures.items()})

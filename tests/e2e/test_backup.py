@@ -158,7 +158,7 @@ def test_the_pods_are_locked_down(backed_up: dict[str, Any]) -> None:
         base = next(one for one in pod["spec"]["containers"] if one["name"] == "base")
         assert base["securityContext"]["readOnlyRootFilesystem"] is True
         assert base["securityContext"]["runAsNonRoot"] is True
-        assert base["resources"]["limits"]["memory"] == "512Mi" or "backup-report" not in pod["metadata"]["name"]
+        assert base["resources"]["limits"]["memory"] == "512Mi"
 
 
 def test_the_latest_comes_back(backed_up: dict[str, Any], airflow: dict[str, str], facts: dict[str, Any]) -> None:

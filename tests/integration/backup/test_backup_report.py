@@ -48,10 +48,11 @@ def test_what_is_told(room, fake_pushgateway):
     manifest = room.backups()[0].manifest
     assert figures(posted[path]) == {
         "backup_last_success_timestamp_seconds": pytest.approx(manifest.ended),
+        "backup_last_verified_timestamp_seconds": 0,  # never; BackupNotVerified compares with it
         "backup_size_bytes": manifest.size,
         "backup_database_bytes": manifest.database_size,
         "backup_duration_seconds": pytest.approx(sum(manifest.seconds.values())),
-    }, "nothing of a verification that there was not"
+    }, "no duration of a verification that there was not"
     mark(room, stem)
     verified = room.backups()[0].verified
     newer = room.dump()
