@@ -24,13 +24,17 @@ class AirflowApiError(Exception):
 
 
 class AirflowApi:
-    """Airflow at `address`, as the admin that everybody is when all users are admins."""
+    """Airflow at `address`: as the user of that name and password, or as the admin that all are where all are admins."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, login: tuple[str, str] | None = None) -> None:
         self.address = address
         transport = httpx.HTTPTransport(retries=CONNECT_RETRIES)  # nothing was sent yet, so any request may be repeated
         self._client = httpx.Client(base_url=address, timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False)
-        token = self._send("GET", "/auth/token")["access_token"]
+        if login:
+            answer = self._send("POST", "/auth/token", json={"username": login[0], "password": login[1]})
+        else:
+            answer = self._send("GET", "/auth/token")
+        token = answer["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def health(self) -> dict[str, str]:

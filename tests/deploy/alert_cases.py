@@ -202,8 +202,26 @@ def backup_shrunk() -> list[Case]:
     ]
 
 
+def dag_import_errors() -> list[Case]:
+    alert = "DagImportErrors"
+    series = 'airflow_dag_processing_import_errors{job="airflow",instance="%s"}'
+
+    def told(*samples: float) -> dict[str, Samples]:
+        return {series % "a": [*samples, *hold(samples[-1], MINUTES)]}
+
+    mended = [*hold(0, 2), *hold(1, 6), *hold(0, MINUTES)]
+    restarted = {series % "a": [*hold(1, 3), *([None] * 60)], series % "b": [*([None] * 12), *hold(1, MINUTES)]}
+    return [
+        Case("none", alert, told(0), NEVER),
+        Case("one", alert, told(1), {1.75: PENDING, 2: FIRING, 12: FIRING}),
+        Case("mended before it was told", alert, told(*hold(1, 1), 0), {0.5: PENDING, 2: QUIET, 12: QUIET}),
+        Case("undone", alert, {series % "a": mended}, {1: QUIET, 3: PENDING, 5: FIRING, 9: QUIET}),
+        Case("another processor says it", alert, restarted, {1: PENDING, 2: FIRING, 6: FIRING, 12: FIRING}),
+    ]
+
+
 def alert_cases() -> list[Case]:
     """All of them."""
     services = (admin, high_cpu, error_rate, slow, degraded, backlog)
-    families = (*services, backup, backup_not_verified, backup_shrunk, watchdog)
+    families = (*services, backup, backup_not_verified, backup_shrunk, dag_import_errors, watchdog)
     return [case for family in families for case in family()]

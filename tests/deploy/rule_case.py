@@ -59,7 +59,7 @@ def unit_test(rules: Sequence[str], series: Mapping[str, Samples]) -> dict[str, 
         "rule_files": [str(RULES / name) for name in rules],
         "evaluation_interval": f"{SCRAPE}s",
         # Recording rules first: an alert then sees what was recorded at the same moment.
-        "group_eval_order": ["model-api-recording", "model-api", "streaming", "backup", "heartbeat"][
+        "group_eval_order": ["model-api-recording", "model-api", "streaming", "backup", "airflow", "heartbeat"][
             0 if len(rules) > 1 else 1 :
         ],
         "tests": [

@@ -141,6 +141,12 @@ TOLD: dict[str, tuple[dict[str, Samples], dict[str, str], str, str]] = {
         "The backup of fraud is less than half of what it was",
         "It has 1.907MiB, less than half of the median of seven days. Somebody may have deleted much.",
     ),
+    "DagImportErrors": (
+        {'airflow_dag_processing_import_errors{job="airflow",instance="a"}': hold(2, MINUTES)},
+        {"severity": "critical"},
+        "DAG files cannot be imported",
+        "2 DAG files cannot be imported: their DAGs are gone from Airflow and start no more runs.",
+    ),
     "Watchdog": (
         {},
         {"severity": "none"},
@@ -155,7 +161,7 @@ def test_what_people_read(name: str, promtool: str, tmp_path: Path) -> None:
     """The labels are exactly these (none of a replica), and the templates give words."""
     series, labels, summary, description = TOLD[name]
     runbook = alerts()[name]["annotations"]["runbook_url"]
-    namespace = {} if name == "Watchdog" else {"namespace": "mlops"}
+    namespace = {} if name in ("Watchdog", "DagImportErrors") else {"namespace": "mlops"}
     document = unit_test(("alerts.yaml",), series)
     document["tests"][0]["alert_rule_test"] = [
         {

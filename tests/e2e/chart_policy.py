@@ -89,7 +89,8 @@ def _container_offences(container: Manifest, shared: Manifest) -> Iterator[str]:
             if not container.get("resources", {}).get(kind, {}).get(resource):
                 yield f"no {resource} in {kind}"
     for variable in container.get("env", []):
-        if SECRET_NAME.search(variable["name"]) and "value" in variable:
+        names_a_file = variable["name"].endswith("_FILE")
+        if SECRET_NAME.search(variable["name"]) and "value" in variable and not names_a_file:
             yield f"the value of {variable['name']} is in the manifest"
 
 

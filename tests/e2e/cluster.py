@@ -22,7 +22,7 @@ KNOWN_LOADERS = {
     "k3d": "k3d image import",
     "minikube": "minikube image load",
 }
-NAMESPACE = "mlops-e2e"
+NAMESPACE = "mlops"
 RELEASE = "model-api"
 
 
@@ -33,18 +33,18 @@ def run(*words: str, stdin: str | None = None, check: bool = True, timeout: floa
     return done.stdout
 
 
-def kubectl(*words: str, **more: Any) -> str:
-    return run("kubectl", "-n", NAMESPACE, *words, **more)
+def kubectl(*words: str, namespace: str = NAMESPACE, **more: Any) -> str:
+    return run("kubectl", "-n", namespace, *words, **more)
 
 
-def get(*words: str) -> Any:
+def get(*words: str, namespace: str = NAMESPACE) -> Any:
     """Objects as JSON."""
-    return json.loads(kubectl("get", *words, "-o", "json"))
+    return json.loads(kubectl("get", *words, "-o", "json", namespace=namespace))
 
 
-def apply(manifest: str) -> None:
+def apply(manifest: str, namespace: str = NAMESPACE) -> None:
     # On the server: kubectl alone would keep a copy in an annotation, which is too small for the larger ones.
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest, namespace=namespace)
 
 
 def pods(selector: str = f"app.kubernetes.io/name={RELEASE},app.kubernetes.io/component=api") -> list[Any]:
@@ -79,10 +79,10 @@ def load_image(name: str) -> None:
         run(*shlex.split(command), name)
 
 
-def build_images() -> dict[str, str]:
-    """Build both images of this commit from the working tree; name -> size in MB."""
+def build_images(targets: tuple[str, ...] = ("api", "steps")) -> dict[str, str]:
+    """Build images of this commit from the working tree; name -> size in MB."""
     sizes = {}
-    for target in ("api", "steps"):
+    for target in targets:
         name = f"mlops-dags/{target}:{code_version()}"
         run("docker", "build", "--target", target, "--build-arg", f"COMMIT={code_version()}", "-t", name, ".",
             timeout=1800)  # fmt: skip
@@ -92,9 +92,9 @@ def build_images() -> dict[str, str]:
 
 
 @contextmanager
-def port_forward(target: str, port: int) -> Iterator[int]:
+def port_forward(target: str, port: int, namespace: str = NAMESPACE) -> Iterator[int]:
     """A port of this machine that leads to a Service or pod."""
-    words = ["kubectl", "-n", NAMESPACE, "port-forward", target, f":{port}", "--address", "127.0.0.1"]
+    words = ["kubectl", "-n", namespace, "port-forward", target, f":{port}", "--address", "127.0.0.1"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
