@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
-# Three images, each with only what it needs, all of one commit:
+# Images, each with only what it needs, all of one commit:
 #   docker build --target steps --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/steps:$(git rev-parse HEAD) .
 #   docker build --target api   --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/api:$(git rev-parse HEAD) .
 #   docker build --target spark --build-arg COMMIT=$(git rev-parse HEAD) -t mlops-dags/spark:$(git rev-parse HEAD) .
-# The third is for the scorer as a Spark job only.
+# The third is for the scorer as a Spark job only. Targets `airflow` and `mlflow` are built alike, for the cluster.
 # A step of one commit refuses to run for a DAG of another; COMMIT is how it knows its own.
 
 FROM python:3.11-slim-bookworm AS uv
@@ -67,6 +67,53 @@ RUN test -n "$COMMIT" || { echo "COMMIT is empty: --build-arg COMMIT=\$(git rev-
 ENV MLOPS_CODE_VERSION=$COMMIT
 EXPOSE 8000
 CMD ["python", "-m", "include.serving.api", "--model-dir", "/model", "--host", "0.0.0.0", "--port", "8000"]
+
+# Airflow on a cluster: no DAGs (they come from git), only what a DAG file imports. Steps are pods of the image above.
+FROM apache/airflow:3.3.2 AS airflow
+# Named again, so that pip changes nothing of Airflow itself.
+RUN pip install --no-cache-dir apache-airflow==3.3.2 pydantic-settings==2.16.3
+
+# MLflow's own image has no driver of PostgreSQL and none of S3.
+FROM ghcr.io/mlflow/mlflow:v3.17.2 AS mlflow
+RUN pip install --no-cache-dir mlflow==3.17.2 psycopg2-binary==2.9.13 boto3==1.43.117
+
+# docker-compose.yaml only: Airflow whose steps are child processes of the scheduler. DAGs are mounted from the checkout.
+# Python 3.11, as the lock is for it; all of the lock, as Airflow and the steps share one Python and are tested so.
+FROM apache/airflow:3.3.2-python3.11 AS compose-airflow
+USER root
+# A server on which each backup is restored, of the same version as the stack's own, which has no locale but C.
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends postgresql-common > /dev/null \
+    && sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf \
+    && if ! apt-cache show postgresql-15 > /dev/null 2>&1; \
+        then /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y > /dev/null; fi \
+    && apt-get install -y -qq --no-install-recommends postgresql-15 > /dev/null \
+    && rm -rf /var/lib/apt/lists/* \
+    # A new volume takes owner and mode from here.
+    && install -d -o airflow -g 0 -m 775 /lake /backups /scratch /model-api
+USER airflow
+COPY requirements.txt .
+RUN pip install --no-cache-dir --no-deps -r requirements.txt
+
+# docker-compose.yaml only: MLflow with a folder for the artifacts.
+FROM mlflow AS compose-mlflow
+RUN install -d -o 65532 -g 65532 /artifacts
+USER 65532:65532
+
+# docker-compose.yaml only: programs of include/local, the scorer and the inbox. The supervisor of the replicas fetches
+# models as a step does and starts the API, so it has what both need.
+FROM steps-dependencies AS compose-local-dependencies
+COPY requirements-api.txt .
+RUN uv pip install --no-cache --python /opt/venv/bin/python -r requirements-api.txt
+
+FROM base AS compose-local
+USER root
+# Airflow's user: its rollouts and the supervisor write into the same folder.
+RUN useradd --uid 50000 --gid 0 --no-create-home --shell /usr/sbin/nologin local \
+    && install -d -o local -g 0 -m 775 /model-api /inbox /monitoring
+USER 50000:0
+COPY --from=compose-local-dependencies /opt/venv /opt/venv
+COPY include include
 
 # Last, as a builder without BuildKit makes every stage above the target.
 FROM uv AS spark-dependencies

@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo drill up down status logs test lint locks-current bench docs lock e2e clean
+.PHONY: help demo drill up down status logs test lint lint-deploy locks-current bench docs lock e2e compose-up compose-down clean
 
 UV_VERSION := 0.13.8
 UV := $(or $(shell command -v uv),.uv/bin/uv)
@@ -12,7 +12,7 @@ COMPILE := pip compile --quiet --python-version 3.11 --no-emit-index-url --no-he
 LOCKS := requirements requirements-steps requirements-api requirements-dev requirements-spark
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## retrain and roll out, twice, then attack until the page is received; SOURCE=<parquet path or glob>, ONLY=retrain
 	@$(RUN) -m include.local.demo $(if $(SOURCE),--source '$(SOURCE)') $(if $(ONLY),--only '$(ONLY)')
@@ -42,6 +42,9 @@ lint: $(READY) locks-current ## style, types, lock files, generated docs
 	.venv/bin/mypy
 	$(RUN) -m include.pipeline.docs --check
 
+lint-deploy: $(READY) ## charts, manifests, workflows, Terraform, rules, images; NAME=<check> for one; docs/gitops.md
+	@$(RUN) -m deploy.lint $(if $(STRICT),--strict) $(NAME)
+
 bench: $(READY) ## all benchmarks, or NAME=features
 	@$(RUN) -m bench $(NAME)
 
@@ -54,7 +57,15 @@ lock: | $(UV) ## choose versions anew where requirements*.in changed
 e2e: $(READY) ## tests on a Kubernetes cluster; KUBECONFIG=<its file> E2E_LOAD_IMAGE=<kind, k3d, minikube or a command>
 	@if [[ -z "$$KUBECONFIG" ]]; then \
 		echo "KUBECONFIG is not set: name the kubeconfig of a cluster that the tests may fill and empty" >&2; exit 2; fi
-	$(RUN) -m pytest --timeout 1800 tests/e2e
+	$(RUN) -m pytest --timeout 1800 tests/e2e --ignore=tests/e2e/platform
+	$(RUN) -m pytest --timeout 1800 tests/e2e/platform
+
+compose-up: ## the whole stack in containers (docker compose), healthy when this ends: docs/compose.md
+	deploy/compose/make-secrets
+	COMMIT=$$(git rev-parse HEAD) docker compose up --build --detach --wait --wait-timeout 1200
+
+compose-down: ## stop the containers; the data stays in volumes (docker compose down --volumes removes it as well)
+	docker compose down
 
 clean: ## stop everything, remove build/ and caches; .venv stays
 	@if [[ -x .venv/bin/python ]]; then $(RUN) -m include.local.down; fi

@@ -24,7 +24,7 @@ class AirflowApiError(Exception):
 
 
 class AirflowApi:
-    """Airflow at `address`: as the user of that name and password, or as the admin that all are where all are admins."""
+    """Airflow at `address`: as a user by name and password, or as the admin that everybody is where all are admins."""
 
     def __init__(self, address: str, login: tuple[str, str] | None = None) -> None:
         self.address = address
