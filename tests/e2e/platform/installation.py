@@ -136,7 +136,7 @@ def secrets_of(words: dict[str, str], store: ObjectStore) -> None:
     }
     here = {
         "postgres-passwords": {role: words[role] for role in ROLES},
-        "mlflow": {"database": f"postgresql://mlflow:{words['mlflow']}@postgres:5432/mlflow"},
+        "mlflow": {"database": f"postgresql+psycopg2://mlflow:{words['mlflow']}@postgres:5432/mlflow"},
         "mlops-secrets": {"MLOPS_REDIS_PASSWORD": words["redis"], **store.environment()},
         **{name: {"pg_service.conf": text} for name, text in services.items()},
     }
@@ -214,16 +214,17 @@ def airflow(*more: str) -> None:
         {"name": "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "value": "http://prometheus.mlops:9090/api/v1/otlp/v1/metrics"},
         {"name": "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "value": "http/protobuf"},
         {"name": "OTEL_METRIC_EXPORT_INTERVAL", "value": "5000"},
+        {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "service.instance.id=dag-processor"},
     ]
     small: dict[str, Any] = {"resources": {"requests": SMALL}}
-    patient = {"startupProbe": {"timeoutSeconds": 60}, "livenessProbe": {"timeoutSeconds": 60}}
+    patient = {"livenessProbe": {"timeoutSeconds": 60}}
     values = {
         "defaultAirflowTag": code_version(),
         "dags": {"gitSync": {"repo": git_server.URL, "period": "10s"}},
         "config": {"dag_processor": {"refresh_interval": 10, "min_file_process_interval": 10}},
-        "scheduler": {**small, **patient, "env": metrics},
-        "dagProcessor": {**small, "livenessProbe": {"timeoutSeconds": 60}, "env": metrics},
-        "triggerer": {**small, "livenessProbe": {"timeoutSeconds": 60}},
+        "scheduler": {**small, **patient},
+        "dagProcessor": {**small, **patient, "env": metrics},
+        "triggerer": {**small, **patient},
         "apiServer": {**small, **patient},
         "workers": {"kubernetes": {"resources": {"requests": SMALL}}},
         "migrateDatabaseJob": small,
