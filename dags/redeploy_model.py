@@ -9,8 +9,8 @@ sure that it is back. A version that is live already is left alone; a run that w
 **When it fails**
 
 - `preflight`, *bad input*: the version does not exist or was never packed for serving, or the service account lacks a
-  permission; the message names it. Nothing was changed. *Refused*: the service is at its maximum of replicas; wait for
-  the end of the peak, or set *force*. *Failed after retries*: another rollout is under way, or MLflow is away.
+  permission; the message names it. Nothing was changed. *Failed after retries*: the service is at its maximum of
+  replicas (run it again when the peak is over, or set *force*), another rollout is under way, or MLflow is away.
 - `roll`, *refused*: the new replicas did not become ready; their log says why (most often: the model cannot be loaded).
 - `smoke`, *refused*: the service gives other probabilities than training; do not roll this version out again.
 - `bake`, *refused*: errors, slowness, a dead replica; or *inconclusive*: too little traffic to judge by.

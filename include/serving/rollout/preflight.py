@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.command import BadInput, Refused, StepArgs, run
+from include.command import BadInput, StepArgs, run
 from include.serving.fetch import servable
 from include.serving.rollout.deployment import State
 from include.serving.rollout.live import live_deployment
@@ -72,7 +72,7 @@ def main(args: Args) -> Planned:
 
 
 def refuse_bad_moment(state: State, rollout: str, version: str, force: bool) -> None:
-    """Raises ConnectionError while another rollout is under way, and Refused when there is no replica to spare."""
+    """Raises ConnectionError while another rollout is under way or no replica is to spare: both end by themselves."""
     if state.rollout.id == rollout:  # an earlier try of ours
         return
     if state.version and not state.settled and not state.stuck:
@@ -81,9 +81,9 @@ def refuse_bad_moment(state: State, rollout: str, version: str, force: bool) -> 
             f"{state.progress}); version {version} waits until it has ended"
         )
     if state.version and state.replicas >= state.at_most and not force:
-        raise Refused(
+        raise ConnectionError(
             f"the service runs at its maximum of {state.at_most} replicas, so it is busy, and a rollout makes it "
-            f"busier: run again when the peak is over, or with force"
+            f"busier: version {version} waits until the peak is over, or comes with force"
         )
 
 
