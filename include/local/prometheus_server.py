@@ -22,9 +22,10 @@ LONGEST_TIMEOUT = Fraction(10)
 def prometheus_server(state: State, ports: Mapping[str, int], replicas: Path, factor: Fraction) -> Process:
     """One server. `replicas` is the file that names the replicas of the model API, rewritten whenever they change."""
     data = state.data("prometheus")
-    address = f"http://127.0.0.1:{ports['prometheus']}"
+    addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    address = f"http://{addresses['prometheus']}"
     configuration = data / "prometheus.yaml"
-    rules = {data / name: compression.rules(_rules(name), factor) for name in RULES}
+    rules = {data / name: text for name, text in rule_files(factor, cpu_limit()).items()}
     return Process(
         name="prometheus",
         argv=[
@@ -32,20 +33,28 @@ def prometheus_server(state: State, ports: Mapping[str, int], replicas: Path, fa
             *(f"--web.listen-address=127.0.0.1:{ports['prometheus']}", "--web.enable-lifecycle"),
             *("--storage.tsdb.retention.time=7d", f"--rules.alert.resend-delay={compression.resend_delay(factor)}"),
         ],
-        files={configuration: yaml.safe_dump(_configuration(ports, replicas, factor), sort_keys=False), **rules},
+        files={configuration: configuration_file(addresses, replicas, factor), **rules},
         ready=answers_http(f"{address}/-/ready"),
         address=address,
         port=ports["prometheus"],
     )
 
 
-def _rules(name: str) -> str:
-    """With the limit that a replica has on this machine in the place of a pod's."""
-    text = (ROOT / "deploy" / "rules" / name).read_text()
-    return text.replace(f"/ {POD_CPU_LIMIT}", f"/ {cpu_limit()}")
+def rule_files(factor: Fraction, replica_cores: float) -> dict[str, str]:
+    """The rules by file name, with the limit that a replica has here (`replica_cores`) in the place of a pod's."""
+    texts = {name: (ROOT / "deploy" / "rules" / name).read_text() for name in RULES}
+    return {
+        name: compression.rules(text.replace(f"/ {POD_CPU_LIMIT}", f"/ {replica_cores}"), factor)
+        for name, text in texts.items()
+    }
 
 
-def _configuration(ports: Mapping[str, int], replicas: Path, factor: Fraction) -> dict[str, Any]:
+def configuration_file(addresses: Mapping[str, str], replicas: Path, factor: Fraction) -> str:
+    """What Prometheus reads beside the rules. `addresses`: host:port by the name of the server."""
+    return yaml.safe_dump(_configuration(addresses, replicas, factor), sort_keys=False)
+
+
+def _configuration(addresses: Mapping[str, str], replicas: Path, factor: Fraction) -> dict[str, Any]:
     interval = compression.scrape_seconds(factor)
     return {
         "global": {
@@ -54,14 +63,14 @@ def _configuration(ports: Mapping[str, int], replicas: Path, factor: Fraction) -
             "evaluation_interval": compression.duration(interval),
         },
         "rule_files": list(RULES),  # beside this file
-        "alerting": {"alertmanagers": [{"static_configs": _at(ports["alertmanager"])}]},
+        "alerting": {"alertmanagers": [{"static_configs": _at(addresses["alertmanager"])}]},
         "scrape_configs": [
             _job("model-api", file_sd_configs=[{"files": [str(replicas)]}]),
-            _job("scorer", static_configs=_at(ports["scorer"])),
+            _job("scorer", static_configs=_at(addresses["scorer"])),
             # Who pushed keeps its own labels: job, run, drill.
-            _job("pushgateway", static_configs=_at(ports["pushgateway"]), honor_labels=True),
-            _job("prometheus", static_configs=_at(ports["prometheus"])),
-            _job("alertmanager", static_configs=_at(ports["alertmanager"])),
+            _job("pushgateway", static_configs=_at(addresses["pushgateway"]), honor_labels=True),
+            _job("prometheus", static_configs=_at(addresses["prometheus"])),
+            _job("alertmanager", static_configs=_at(addresses["alertmanager"])),
         ],
     }
 
@@ -74,5 +83,5 @@ def _job(name: str, **found: Any) -> dict[str, Any]:
     }
 
 
-def _at(port: int) -> list[dict[str, Any]]:
-    return [{"targets": [f"127.0.0.1:{port}"]}]
+def _at(address: str) -> list[dict[str, Any]]:
+    return [{"targets": [address]}]
