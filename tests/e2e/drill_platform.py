@@ -34,6 +34,16 @@ SETTINGS = {
     "MLOPS_INBOX_URL": "http://inbox:8025",
     "MLOPS_MODEL_API_URL": f"http://{RELEASE}",
 }
+# What all six together need must fit on two cores, beside who makes the load.
+SMALL = {"requests": {"cpu": "60m", "memory": "192Mi"}, "limits": {"cpu": "100m", "memory": "256Mi"}}
+DRILL = {
+    "quiet_rate": 20,
+    "stages": "20x5,100x10,200x10",
+    "surge_factor": 1.3,
+    "surge_hold": 10,
+    "surge_cap": 800,
+    "max_minutes": 8,
+}
 PROGRAMS = ("kafka", "prometheus", "kube-state-metrics", "pushgateway", "alertmanager", "inbox")
 IMAGES = (
     "apache/kafka:4.3.1",

@@ -28,18 +28,8 @@ from include.local.supervisor import Supervisor
 from tests.e2e import cluster
 from tests.e2e.chart_policy import offences
 from tests.e2e.cluster import RELEASE, apply, get, is_ready, kubectl, pods, port_forward, run, wait_for
-from tests.e2e.drill_platform import IMAGES, SETTINGS, SHORTER, manifests, platform
+from tests.e2e.drill_platform import DRILL, IMAGES, SETTINGS, SHORTER, SMALL, manifests, platform
 
-# What all six together need must fit on two cores, beside who makes the load.
-SMALL = {"requests": {"cpu": "60m", "memory": "192Mi"}, "limits": {"cpu": "100m", "memory": "256Mi"}}
-DRILL = {
-    "quiet_rate": 20,
-    "stages": "20x5,100x10,200x10",
-    "surge_factor": 1.3,
-    "surge_hold": 10,
-    "surge_cap": 800,
-    "max_minutes": 8,
-}
 ALERT = "AdminNotification_MaxScaleHighCPU"
 
 

@@ -37,7 +37,10 @@ def platform(facts: dict[str, Any]) -> Iterator[Platform]:
     try:
         installation.airflow_chart()
     except AssertionError as error:
-        pytest.skip(f"no Airflow chart: E2E_AIRFLOW_CHART names no archive, and it cannot be pulled ({error})"[:300])
+        # A wrong name or version is a fault; only a machine without a way to the repository may do without.
+        if os.environ.get("E2E_AIRFLOW_CHART") or "dial tcp" not in str(error):
+            raise
+        pytest.skip(f"no way to Airflow's chart, and E2E_AIRFLOW_CHART names no archive of it: {error}"[:300])
     installation.remove()
     installation.images()
     began = time.monotonic()

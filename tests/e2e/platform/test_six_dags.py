@@ -14,6 +14,7 @@ from include.local.dag_runs import DagRun, run_dag, wait_until_parsed
 from include.local.demo_days import demo_days
 from tests.e2e import cluster
 from tests.e2e.cluster import RELEASE, is_ready, kubectl, pods, port_forward, run, wait_for
+from tests.e2e.drill_platform import DRILL, SMALL
 from tests.e2e.platform import installation
 from tests.e2e.platform.conftest import Platform
 
@@ -21,14 +22,6 @@ CONSOLE = Console(force_terminal=False)
 DAYS = demo_days(None)
 # Two that are fitted in seconds: what is shown here is the way, how good they are is for bench/quality.
 RETRAIN = {"as_of": str(DAYS.as_of), "candidates": ["decision_tree", "logistic_regression"]}
-DRILL = {
-    "quiet_rate": 20,
-    "stages": "20x5,100x10,200x10",
-    "surge_factor": 1.3,
-    "surge_hold": 10,
-    "surge_cap": 800,
-    "max_minutes": 8,
-}
 
 
 class StepPods:
@@ -122,8 +115,7 @@ def test_restore_database(dag: Callable[..., DagRun]) -> None:
 def test_alert_drill(dag: Callable[..., DagRun], api: AirflowApi) -> None:
     installation.scorer()
     kubectl("rollout", "status", "deployment/scorer", "--timeout=180s", timeout=200)
-    limits = {"requests": {"cpu": "60m", "memory": "192Mi"}, "limits": {"cpu": "100m", "memory": "256Mi"}}
-    spec = {"template": {"spec": {"containers": [{"name": "api", "resources": limits}]}}}
+    spec = {"template": {"spec": {"containers": [{"name": "api", "resources": SMALL}]}}}
     kubectl("patch", "deployment", RELEASE, "-p", json.dumps({"spec": spec}))
     kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=400s", timeout=420)
     wait_for(lambda: len(pods()) == 4 and all(map(is_ready, pods())), "four replicas are ready", 300)
