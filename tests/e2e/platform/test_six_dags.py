@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -89,11 +90,13 @@ def test_the_service_answers(service: str, watched: StepPods) -> None:
 
 
 def test_redeploy_model(dag: Callable[..., DagRun]) -> None:
-    """The champion once more: every replica is replaced, smoke and bake included."""
+    """A second version, of the week that follows: every replica is replaced. One that is live already would not be."""
+    dag("ingest_transactions", {"first": str(DAYS.as_of + timedelta(days=1)), "last": str(DAYS.next_as_of)})
+    dag("retrain_model", {**RETRAIN, "as_of": str(DAYS.next_as_of), "rule": "not_worse", "margin": 1.0})
     before = {pod["metadata"]["name"] for pod in pods()}
-    dag("redeploy_model", {"version": "1", "bake_seconds": 15, "force": True})
-    assert cluster.versions() == ["1"] * len(pods())
-    assert before
+    dag("redeploy_model", {"version": "2", "bake_seconds": 15, "force": True})
+    assert cluster.versions() == ["2"] * len(pods())
+    assert not before & {pod["metadata"]["name"] for pod in pods()}
 
 
 def test_backup_databases(dag: Callable[..., DagRun], platform: Platform) -> None:
@@ -109,7 +112,7 @@ def test_restore_database(dag: Callable[..., DagRun]) -> None:
     dag("restore_database", {"database": "mlflow", "backup": "latest", "target": "mlflow_before", "approve": False})
     found = kubectl("exec", "postgres-0", "--", "psql", "-U", "postgres", "-d", "mlflow_before", "-qAt", "-c",
                     "SELECT count(*) FROM model_versions")  # fmt: skip
-    assert found.strip() == "1"
+    assert found.strip() == "2"
 
 
 def test_alert_drill(dag: Callable[..., DagRun], api: AirflowApi) -> None:

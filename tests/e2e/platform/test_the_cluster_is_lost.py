@@ -50,7 +50,7 @@ def test_from_nothing_to_a_served_model_and_its_history(
     _restore("mlflow")
     _restore("airflow")
     done("databases restored")
-    installation.service(version="1")
+    installation.service(version="2")
     wait_for(lambda: len(pods()) >= 4 and all(map(is_ready, pods())), "four replicas are ready", 420)
     assert _predict() == before["answer"]
     done("model served")
