@@ -29,6 +29,7 @@ class FakeReplicas:
                 text = fake.metrics(self.path)
                 body = (text or "").encode()
                 self.send_response(200 if text is not None else 503)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")  # Prometheus 3 takes no answer without
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
