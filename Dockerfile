@@ -68,10 +68,12 @@ ENV MLOPS_CODE_VERSION=$COMMIT
 EXPOSE 8000
 CMD ["python", "-m", "include.serving.api", "--model-dir", "/model", "--host", "0.0.0.0", "--port", "8000"]
 
-# Airflow on a cluster: no DAGs (they come from git), only what a DAG file imports. Steps are pods of the image above.
+# Airflow on a cluster: the plugins and what a DAG file imports. No DAGs: they come from git. Steps are pods of the image
+# above.
 FROM apache/airflow:3.3.2 AS airflow
 # Named again, so that pip changes nothing of Airflow itself.
 RUN pip install --no-cache-dir apache-airflow==3.3.2 pydantic-settings==2.16.3
+COPY plugins plugins
 
 # MLflow's own image has no driver of PostgreSQL and none of S3.
 FROM ghcr.io/mlflow/mlflow:v3.17.2 AS mlflow

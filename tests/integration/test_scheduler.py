@@ -1,7 +1,9 @@
 """The pipelines under a real scheduler, triggered over the REST API as the UI does it."""
 
+import html
 from datetime import date, timedelta
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -71,3 +73,15 @@ def test_a_missing_day_fails_the_run_without_a_retry(airflow):
     assert states(run)["evaluate"] == {"upstream_failed"}
     said = airflow.xcom("retrain_model", run.run_id, "dataset")["error"]
     assert "fill the gap with: python -m include.fraud.ingest" in said
+
+
+def test_the_page_about_the_models_life(airflow):
+    """In the menu, with the runs of the tests before; not for somebody without a login."""
+    address = f"{airflow.address}/lifecycle/"
+    assert httpx.get(address, trust_env=False).status_code == 401
+    page = airflow._client.get("/lifecycle/").text
+    assert "<h1>Model life</h1>" in page
+    runs = [run["dag_run_id"] for run in airflow.runs("retrain_model")]
+    assert runs
+    assert all(f"/dags/retrain_model/runs/{html.escape(run)}" in page for run in runs)
+    assert "no run" in page, "alert_drill never ran"

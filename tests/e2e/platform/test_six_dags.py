@@ -126,6 +126,14 @@ def test_alert_drill(dag: Callable[..., DagRun], api: AirflowApi) -> None:
     assert api.xcom("alert_drill", done.run_id, "judge")["verdict"] == "ALERT_RECEIVED"
 
 
+def test_the_page_about_the_models_life(api: AirflowApi) -> None:
+    """The plugin of the image, with figures of the cluster's Prometheus."""
+    page = api._client.get("/lifecycle/").text
+    assert "fraud 2 (" in page
+    assert page.count("restored and compared") == 2
+    assert "no run" not in page
+
+
 def test_a_log_can_be_read_when_its_pod_is_gone(api: AirflowApi) -> None:
     """Remote logging: the workers of the first DAG are long gone."""
     last = api.runs("ingest_transactions")[0]
