@@ -6,9 +6,9 @@ import re
 import secrets
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from include.pipeline.profiles import PROFILES
 from tests.e2e import cluster
 from tests.e2e.cluster import NAMESPACE, apply, get, kubectl, wait_for
 from tests.e2e.drill_platform import manifests
+from tests.e2e.step_pods import StepPods
 
 MANIFESTS = ROOT / "tests" / "e2e" / "manifests"
 DATABASE, OWNER = "shop", "shopkeeper"
@@ -41,35 +42,21 @@ INSERT INTO customers (name) SELECT 'customer ' || i FROM generate_series(1, 500
 """
 
 
-class Watcher:
-    """What the steps' pods look like from outside while they run."""
+@dataclass
+class Looked:
+    """What else was seen of the backups' pods."""
 
-    def __init__(self) -> None:
-        self.commands: set[str] = set()
-        self.pods: dict[str, Any] = {}
-        self.killed_for_memory: list[str] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    commands: set[str] = field(default_factory=set)
+    killed_for_memory: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> "Watcher":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        show = "cat /proc/[0-9]*/cmdline | tr '\\000' ' '; echo; ls /proc | grep -c '^[0-9]'"
-        while not self._stop.wait(1):
-            for pod in cluster.pods("app.kubernetes.io/component=backup"):
-                name = pod["metadata"]["name"]
-                self.pods[name] = pod
-                for status in pod["status"].get("containerStatuses", []):
-                    if (status["state"].get("terminated") or {}).get("reason") == "OOMKilled":
-                        self.killed_for_memory.append(name)
-                if pod["status"]["phase"] == "Running":
-                    self.commands.add(kubectl("exec", name, "-c", "base", "--", "sh", "-c", show, check=False))
+    def at(self, pod: Any) -> None:
+        name = pod["metadata"]["name"]
+        for status in pod["status"].get("containerStatuses", []):
+            if (status["state"].get("terminated") or {}).get("reason") == "OOMKilled":
+                self.killed_for_memory.append(name)
+        if pod["status"]["phase"] == "Running":
+            show = "cat /proc/[0-9]*/cmdline | tr '\\000' ' '; echo; ls /proc | grep -c '^[0-9]'"
+            self.commands.add(kubectl("exec", name, "-c", "base", "--", "sh", "-c", show, check=False))
 
 
 @pytest.fixture(scope="module")
@@ -125,19 +112,20 @@ def airflow(airflow_home: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 def backed_up(database: str, airflow: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
     """Two runs of the DAG, so that `latest` and another one differ."""
     size = int(_psql(database, f"SELECT pg_database_size('{database}')"))
-    with Watcher() as watcher:
+    looked = Looked()
+    with StepPods("app.kubernetes.io/component=backup", looked.at) as pods:
         runs = [_dag(airflow, "backup_databases")]
         _psql(database, "UPDATE customers SET name = 'changed' WHERE id = 7")
         runs.append(_dag(airflow, "backup_databases"))
     facts["backup"] = {"database_mb": round(size / 1e6), "seconds": [round(run["seconds"]) for run in runs]}
-    return {"size": size, "runs": runs, "watcher": watcher}
+    return {"size": size, "runs": runs, "pods": pods.seen, "looked": looked}
 
 
 def test_a_database_larger_than_the_memory_limit(backed_up: dict[str, Any]) -> None:
     limit = int(PROFILES["backup"].memory_limit.removesuffix("Mi")) * 1024**2
     assert backed_up["size"] > limit
     assert [run["code"] for run in backed_up["runs"]] == [0, 0], backed_up["runs"][0]["said"][-6000:]
-    assert backed_up["watcher"].killed_for_memory == []
+    assert backed_up["looked"].killed_for_memory == []
 
 
 def test_what_lies_on_the_claim(backed_up: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -152,7 +140,7 @@ def test_what_lies_on_the_claim(backed_up: dict[str, Any], facts: dict[str, Any]
 
 def test_the_pods_are_locked_down(backed_up: dict[str, Any]) -> None:
     """The namespace refuses anything else; this says so of those that ran."""
-    pods = backed_up["watcher"].pods
+    pods = backed_up["pods"]
     assert len(pods) >= 4
     for pod in pods.values():
         base = next(one for one in pod["spec"]["containers"] if one["name"] == "base")
@@ -185,8 +173,8 @@ def test_the_password_is_nowhere(backed_up: dict[str, Any], passwords: dict[str,
     """Not in a log, a manifest, a process list, an XCom or a rendered template. Its last part has no odd characters."""
     places = {
         "logs": "".join(run["said"] for run in backed_up["runs"]),
-        "process lists": "\n".join(backed_up["watcher"].commands),
-        "pods": json.dumps(backed_up["watcher"].pods),
+        "process lists": "\n".join(backed_up["looked"].commands),
+        "pods": json.dumps(backed_up["pods"]),
         "the claim": _on_the_claim("cat /backups/shop/*.json"),
     }
     for file in Path(airflow["AIRFLOW_HOME"]).rglob("*"):

@@ -1,7 +1,6 @@
 """Every DAG of the repository, run by the Airflow of the cluster, started over its REST API, its steps as pods."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -18,33 +17,12 @@ from tests.e2e.cluster import RELEASE, is_ready, kubectl, pods, port_forward, ru
 from tests.e2e.drill_platform import DRILL, SMALL
 from tests.e2e.platform import installation
 from tests.e2e.platform.conftest import Platform
+from tests.e2e.step_pods import StepPods
 
 CONSOLE = Console(force_terminal=False)
 DAYS = demo_days(None)
 # Two that are fitted in seconds: what is shown here is the way, how good they are is for bench/quality.
 RETRAIN = {"as_of": str(DAYS.as_of), "candidates": ["decision_tree", "logistic_regression"]}
-
-
-class StepPods:
-    """Which pods the steps had, seen from outside while they ran."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, Any] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "StepPods":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(1):
-            for pod in cluster.pods("app.kubernetes.io/name=mlops-step"):
-                self.seen[pod["metadata"]["name"]] = pod
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +35,7 @@ def service(platform: Platform) -> str:
 
 @pytest.fixture(scope="module")
 def watched(service: str) -> Iterator[StepPods]:
-    with StepPods() as step_pods:
+    with StepPods("app.kubernetes.io/name=mlops-step") as step_pods:
         yield step_pods
 
 
