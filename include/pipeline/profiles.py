@@ -26,6 +26,7 @@ PROFILES = {
     "drill": Profile("250m", "2", "256Mi", "1Gi", deadline_seconds=7200),
     # a month of transactions in memory
     "data": Profile("500m", "1", "512Mi", "1536Mi", deadline_seconds=1800),
-    # forests: two cores, so that a fit is not slower than on a laptop
-    "training": Profile("1", "2", "1Gi", "3Gi", deadline_seconds=3600),
+    # forests: up to two cores, so that a fit is not slower than on a laptop; half a one is reserved, for which even a
+    # cluster of two cores has room beside all the rest
+    "training": Profile("500m", "2", "1Gi", "3Gi", deadline_seconds=3600),
 }

@@ -178,12 +178,13 @@ def monitoring_ready() -> None:
 
 def service(version: str) -> None:
     """The model API and its Redis, before there is a model: the replicas wait for the version."""
-    small = {"requests": {"cpu": "60m", "memory": "192Mi"}, "limits": {"cpu": "300m", "memory": "256Mi"}}
+    small = {"requests": {"cpu": "40m", "memory": "192Mi"}, "limits": {"cpu": "300m", "memory": "256Mi"}}
+    fetch = {"requests": {"cpu": "40m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
     shrink = {"type": "Pods", "value": 2, "periodSeconds": 15}
     values = {
         "image": {"tag": code_version()},
         "model": {"version": version, "waitSeconds": 60},
-        "api": {"minReadySeconds": 3, "progressDeadlineSeconds": 1800, "resources": small},
+        "api": {"minReadySeconds": 3, "progressDeadlineSeconds": 1800, "resources": small, "fetchResources": fetch},
         # Five quiet minutes before shrinking are right for a service, and too long for a test.
         "autoscaling": {
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30, "selectPolicy": "Max", "policies": [shrink]}}
