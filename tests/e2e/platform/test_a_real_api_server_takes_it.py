@@ -113,13 +113,17 @@ def test_a_seeded_mistake_is_refused(
 
 
 def _dry_run(objects: list[Manifest], namespace: str) -> list[str]:
-    """What the server refuses or warns of, a line each."""
-    if not objects:
-        return []
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    words = ("kubectl", "apply", "-n", namespace, *FIELD_MANAGER, "--dry-run=server", "-f", "-")
-    said = run("bash", "-c", '"$@" 2>&1 > /dev/null || true', "dry-run", *words, stdin=text)
-    return [line for line in said.splitlines() if line.strip()]
+    """What the server refuses or warns of, a line each. `namespace` is of those that name none."""
+    placed: dict[str, list[Manifest]] = {}
+    for each in objects:
+        placed.setdefault(each["metadata"].get("namespace", namespace), []).append(each)
+    said = []
+    for place, some in placed.items():
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": some})
+        words = ("kubectl", "apply", "-n", place, *FIELD_MANAGER, "--dry-run=server", "-f", "-")
+        answer = run("bash", "-c", '"$@" 2>&1 > /dev/null || true', "dry-run", *words, stdin=text)
+        said += [line for line in answer.splitlines() if line.strip()]
+    return said
 
 
 def _apply(objects: list[Manifest]) -> None:
