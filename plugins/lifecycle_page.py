@@ -13,8 +13,9 @@ from html import escape
 from typing import Any, NamedTuple
 
 import httpx
+from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.common.db.common import SessionDep
-from airflow.api_fastapi.core_api.security import ReadableDagRunsFilterDep
+from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dagrun import DagRun
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import FastAPI
@@ -70,9 +71,10 @@ app = FastAPI(title="Model life", docs_url=None, redoc_url=None, openapi_url=Non
 
 
 @app.get("/")
-def lifecycle(session: SessionDep, readable: ReadableDagRunsFilterDep) -> HTMLResponse:
+def lifecycle(session: SessionDep, user: GetUserDep) -> HTMLResponse:
     """The page. 401 without a login, as everything of Airflow."""
-    runs = {name: session.scalars(readable.to_orm(last_runs(name))).all() for name in DAGS}
+    readable = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    runs = {name: session.scalars(last_runs(name)).all() for name in DAGS if name in readable}
     found, trouble = measured(os.environ.get("MLOPS_PROMETHEUS_URL", "http://127.0.0.1:9090"))
     return HTMLResponse(page(found, trouble, runs, datetime.now(UTC)))
 

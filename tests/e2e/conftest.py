@@ -2,11 +2,10 @@
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from include.serving import load_features
 from include.serving.snapshot import Snapshot
 from include.settings import settings
 from tests.e2e import cluster
+from tests.e2e.client_pod import pod, sending
 from tests.e2e.cluster import NAMESPACE, RELEASE, apply, is_ready, kubectl, pods, port_forward, run, wait_for
 from tests.integration.serving.conftest import make_package
 
@@ -155,30 +155,7 @@ def requests(lake: Path) -> list[dict[str, object]]:
 @pytest.fixture
 def client(service: str, requests: list[dict[str, object]]) -> Callable[..., Any]:
     """`with client(per_second=80) as done:` sends until the block ends; `done` then holds what became of it all."""
-
-    @contextmanager
-    def sending(per_second: float, retries: int = 0, rows: int = 1) -> Iterator[dict[str, Any]]:
-        name = f"client-{secrets.token_hex(3)}"
-        files = {
-            "client.py": (Path(__file__).parent / "client.py").read_text(),
-            "requests.json": json.dumps(requests),
-        }
-        apply(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}))
-        command = ["python", "/client/client.py", service, str(per_second), str(retries), str(rows)]
-        apply(json.dumps(_pod(name, "steps", command, config=name)))
-        done: dict[str, Any] = {}
-        try:
-            wait_for(lambda: cluster.get("pod", name)["status"]["phase"] == "Running", "the client runs")
-            yield done
-            kubectl("exec", name, "--", "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
-            phase = lambda: cluster.get("pod", name)["status"]["phase"]  # noqa: E731
-            wait_for(lambda: phase() in ("Succeeded", "Failed"), "the client has ended")
-            done |= json.loads(kubectl("logs", name).splitlines()[-1])
-        finally:
-            kubectl("delete", "pod", name, "--grace-period=1", "--wait=false")
-            kubectl("delete", "configmap", name)
-
-    return sending
+    return partial(sending, service, requests)
 
 
 @pytest.fixture(scope="session")
@@ -201,31 +178,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def pod_with(labels: dict[str, str], name: str, command: list[str]) -> dict[str, Any]:
     """A pod of the API's image that runs one command."""
-    pod = _pod(name, "api", command)
-    pod["metadata"]["labels"] = labels
-    return pod
-
-
-def _pod(name: str, image: str, command: list[str], config: str | None = None) -> dict[str, Any]:
-    container: dict[str, Any] = {
-        "name": "main",
-        "image": f"mlops-dags/{image}:{code_version()}",
-        "imagePullPolicy": "IfNotPresent",
-        "command": command,
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }
-    spec: dict[str, Any] = {"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 5}
-    if config:
-        spec["volumes"] = [{"name": "config", "configMap": {"name": config}}]
-        container["volumeMounts"] = [{"name": "config", "mountPath": "/client"}]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    return pod(name, "api", command, labels)
 
 
 def _new(folder: Path) -> Path:

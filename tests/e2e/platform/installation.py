@@ -106,6 +106,7 @@ def base(store: ObjectStore) -> None:
         **SETTINGS,
         "MLOPS_ALERT_FOR_SECONDS": str(float(300 / SHORTER)),
         "MLOPS_BACKUP_DATABASES": '["mlflow", "airflow"]',
+        "MLOPS_TIMED_SCHEDULES": "false",  # unpausing a DAG would start the last scheduled run before ours
     }
     settings["MLOPS_PROMETHEUS_URL"] = "http://prometheus:9090"
     literals = [f"{name}={value}" for name, value in settings.items()]

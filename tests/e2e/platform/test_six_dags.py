@@ -13,6 +13,7 @@ from include.local.airflow_api import AirflowApi
 from include.local.dag_runs import DagRun, run_dag, wait_until_parsed
 from include.local.demo_days import demo_days
 from tests.e2e import cluster
+from tests.e2e.client_pod import TRANSACTION, sending
 from tests.e2e.cluster import RELEASE, is_ready, kubectl, pods, port_forward, run, wait_for
 from tests.e2e.drill_platform import DRILL, SMALL
 from tests.e2e.platform import installation
@@ -21,6 +22,7 @@ from tests.e2e.step_pods import StepPods
 
 CONSOLE = Console(force_terminal=False)
 DAYS = demo_days(None)
+ROLLOUT = {"app.kubernetes.io/name": "mlops-step", "app.kubernetes.io/component": "serving"}
 # Two that are fitted in seconds: what is shown here is the way, how good they are is for bench/quality.
 RETRAIN = {"as_of": str(DAYS.as_of), "candidates": ["decision_tree", "logistic_regression"]}
 
@@ -72,7 +74,11 @@ def test_redeploy_model(dag: Callable[..., DagRun]) -> None:
     dag("ingest_transactions", {"first": str(DAYS.as_of + timedelta(days=1)), "last": str(DAYS.next_as_of)})
     dag("retrain_model", {**RETRAIN, "as_of": str(DAYS.next_as_of), "rule": "not_worse", "margin": 1.0})
     before = {pod["metadata"]["name"] for pod in pods()}
-    dag("redeploy_model", {"version": "2", "bake_seconds": 15, "force": True})
+    # A version is judged under traffic; who may reach the replicas is whoever a rollout's step is.
+    with sending(f"http://{RELEASE}", [TRANSACTION], per_second=15, labels=ROLLOUT) as done:
+        dag("redeploy_model", {"version": "2", "bake_seconds": 30, "force": True})
+    assert done["sent"] > 100
+    assert done["failed"] == 0, done["failures"]
     assert cluster.versions() == ["2"] * len(pods())
     assert not before & {pod["metadata"]["name"] for pod in pods()}
 

@@ -8,18 +8,12 @@ import httpx
 import pytest
 
 from include.code_version import code_version
+from tests.e2e.client_pod import TRANSACTION
 from tests.e2e.cluster import RELEASE, apply, is_ready, kubectl, pods, port_forward, wait_for
 from tests.e2e.platform import installation
 from tests.e2e.platform.conftest import Platform
 from tests.e2e.platform.git_server import git_server
 
-TRANSACTION = {
-    "transaction_id": 1,
-    "tx_datetime": "2025-06-30T12:00:00",
-    "customer_id": 1,
-    "terminal_id": 1,
-    "tx_amount": 42.0,
-}
 OPERATOR = "operator"
 
 
@@ -65,7 +59,7 @@ def test_from_nothing_to_a_served_model_and_its_history(
 
 
 def _predict() -> Any:
-    """Score and version of one transaction of somebody whom nobody knows: no feature store has a part in it."""
+    """Score and version of one transaction."""
     with port_forward(f"service/{RELEASE}", 80) as port:
         answer = httpx.post(f"http://127.0.0.1:{port}/predict", json=TRANSACTION, trust_env=False, timeout=30)
     assert answer.status_code == 200, answer.text
