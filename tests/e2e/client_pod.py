@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).parent / "client.py"
 # Of somebody whom nobody knows: no feature store has a part in its score.
 TRANSACTION: dict[str, object] = {
     "transaction_id": 1,
-    "tx_datetime": "2025-07-07T12:00:00",
+    "tx_datetime": "2025-07-07T12:00:00+00:00",
     "customer_id": 1,
     "terminal_id": 1,
     "tx_amount": 42.0,

@@ -110,7 +110,7 @@ def scrape(pod: Pod) -> Counted | None:
 
 
 def count(text: str) -> Counted:
-    """Read Prometheus' text format."""
+    """Read Prometheus' text format. Answers 4xx do not count: a wrong request says nothing of the model."""
     counted = Counted()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -118,7 +118,7 @@ def count(text: str) -> Counted:
                 counted.started = sample.value
             if sample.labels.get("path") != PATH:
                 continue
-            if sample.name == "http_requests_total":
+            if sample.name == "http_requests_total" and not sample.labels["status"].startswith("4"):
                 counted.requests += sample.value
                 counted.errors += sample.value if sample.labels["status"].startswith("5") else 0
             elif sample.name == "http_request_duration_seconds_bucket":
