@@ -108,7 +108,7 @@ def base(store: ObjectStore) -> None:
         "MLOPS_BACKUP_DATABASES": '["mlflow", "airflow"]',
         "MLOPS_TIMED_SCHEDULES": "false",  # unpausing a DAG would start the last scheduled run before ours
     }
-    settings["MLOPS_PROMETHEUS_URL"] = "http://prometheus:9090"
+    settings["MLOPS_PROMETHEUS_URL"] = "http://prometheus.mlops:9090"  # Airflow asks as well, from elsewhere
     literals = [f"{name}={value}" for name, value in settings.items()]
     (OVERLAY / "policies.yaml").write_text(POLICIES.format(store=store.port))
     overlay = {
