@@ -2,12 +2,16 @@
 
 import json
 import time
+from datetime import date, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from include.code_version import code_version
+from include.local.dag_runs import run_dag, wait_until_parsed
+from tests.e2e import cluster
 from tests.e2e.client_pod import TRANSACTION
 from tests.e2e.cluster import RELEASE, apply, is_ready, kubectl, pods, port_forward, wait_for
 from tests.e2e.platform import installation
@@ -15,23 +19,27 @@ from tests.e2e.platform.conftest import Platform
 from tests.e2e.platform.git_server import git_server
 
 OPERATOR = "operator"
+CONSOLE = Console(force_terminal=False)
 
 
 @pytest.fixture(scope="module")
 def before(platform: Platform) -> dict[str, Any]:
     """What must be there again. Taken from the last backup's moment: the tests before made a backup after all of it."""
     assert pods(), "nothing runs that could be lost: run this folder as a whole"
+    version = cluster.versions()[0]
     with port_forward("service/airflow-api-server", 8080, "airflow") as port:
         api = platform.log_in(port)
-        runs = {run["dag_run_id"] for run in api.runs("ingest_transactions")}
-    return {"runs": runs, "answer": _predict()}
+        runs = {run["dag_run_id"]: run["conf"] for run in api.runs("ingest_transactions")}
+    answer = _predict()
+    assert not answer["degraded"], "its features are in Redis"
+    return {"runs": runs, "answer": answer, "version": version}
 
 
 def test_from_nothing_to_a_served_model_and_its_history(
     platform: Platform, before: dict[str, Any], facts: dict[str, Any]
 ) -> None:
     installation.remove()
-    took: dict[str, int] = {}
+    took = facts["platform"]["from nothing, s"] = {}
     began = time.monotonic()
 
     def done(what: str) -> None:
@@ -44,22 +52,27 @@ def test_from_nothing_to_a_served_model_and_its_history(
     _restore("mlflow")
     _restore("airflow")
     done("databases restored")
-    installation.service(version="2")
+    installation.service(before["version"])
     wait_for(lambda: len(pods()) >= 4 and all(map(is_ready, pods())), "four replicas are ready", 420)
-    assert _predict() == before["answer"]
+    assert _predict() == {**before["answer"], "degraded": True}, "the model's own snapshot until features are loaded"
     done("model served")
     with git_server():
         installation.airflow()
         with port_forward("service/airflow-api-server", 8080, "airflow") as port:
             api = platform.log_in(port)
-            assert before["runs"] <= {run["dag_run_id"] for run in api.runs("ingest_transactions")}
-            wait_for(lambda: api.dag("retrain_model"), "the DAGs", 240)
-    done("Airflow with its history")
-    facts["platform"]["from nothing, s"] = took
+            assert set(before["runs"]) <= {run["dag_run_id"] for run in api.runs("ingest_transactions")}
+            wait_until_parsed(api, "ingest_transactions", CONSOLE)
+            done("Airflow with its history")
+            last = max(conf["last"] for conf in before["runs"].values())
+            missed = str(date.fromisoformat(last) + timedelta(days=1))
+            ended = run_dag(api, "ingest_transactions", {"first": missed, "last": missed}, CONSOLE)
+    assert ended.state == "success"
+    assert not _predict()["degraded"], "the features are back"
+    done("the day that was missed, and the features")
 
 
 def _predict() -> Any:
-    """Score and version of one transaction."""
+    """Score, version and more of one transaction."""
     with port_forward(f"service/{RELEASE}", 80) as port:
         answer = httpx.post(f"http://127.0.0.1:{port}/predict", json=TRANSACTION, trust_env=False, timeout=30)
     assert answer.status_code == 200, answer.text
