@@ -111,7 +111,8 @@ def test_alert_drill(dag: Callable[..., DagRun], api: AirflowApi) -> None:
 
 
 def test_the_page_about_the_models_life(api: AirflowApi) -> None:
-    """The plugin of the image, with figures of the cluster's Prometheus."""
+    """The plugin of the image, with figures of the cluster's Prometheus; not for somebody without a login."""
+    assert httpx.get(f"{api.address}/lifecycle/", trust_env=False).status_code == 401
     page = api._client.get("/lifecycle/").text
     assert "fraud 2 (" in page
     assert page.count("restored and compared") == 2
