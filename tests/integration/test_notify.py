@@ -1,5 +1,6 @@
 """A failed run reaches a real Alertmanager as an alert, and a later success ends it."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -24,6 +25,8 @@ CONTEXT = {"dag": DAG, "dag_run": SimpleNamespace(dag_id=DAG.dag_id, run_id="sch
 @pytest.fixture
 def alertmanager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if PROGRAM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Alertmanager is not on PATH (Debian: prometheus-alertmanager)", pytrace=False)
         pytest.skip("Alertmanager is not installed")
     (tmp_path / "config.yaml").write_text(CONFIG)
     port = any_free_port(())

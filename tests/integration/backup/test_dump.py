@@ -1,13 +1,11 @@
 """Backups of a real server, and what is left when one goes wrong: nothing that counts, and the last good one."""
 
-import contextlib
 import gzip
 import json
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
@@ -25,6 +23,7 @@ from include.command import BadInput
 from tests.integration.backup.conftest import Room
 from tests.integration.backup.kept import ended_at, mark, still_good
 from tests.integration.backup.server import PASSWORD, RESTORER
+from tests.integration.backup.small_disk import small_disk
 from tests.integration.serving.conftest import wait_for
 
 pytestmark = pytest.mark.timeout(180)
@@ -232,21 +231,6 @@ def test_killed_while_it_writes(room, good, fake_program, where, request):
     assert len([name for name in store(room.uri).names("shop") if name.endswith(".dump.gz")]) == len(room.backups())
     if where == "folder":
         still_good(room, good)
-
-
-@contextlib.contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Callable[[str], None]]:
-    """A file system of that size at `path`; what it gives makes it larger."""
-    path.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield lambda more: subprocess.run(["mount", "-o", f"remount,size={more}", path], check=True) and None
-    finally:
-        subprocess.run(["umount", path], check=True)
 
 
 @pytest.mark.parametrize("full", ["in the dump", "in the manifest"])

@@ -14,6 +14,7 @@ from include.command import BadInput
 from tests.integration.backup.conftest import Room
 from tests.integration.backup.kept import mark
 from tests.integration.backup.server import PASSWORD
+from tests.integration.backup.small_disk import small_disk
 from tests.integration.serving.conftest import free_port
 
 pytestmark = pytest.mark.timeout(120)
@@ -145,12 +146,7 @@ def test_large_objects_that_a_role_may_not_read(room, poor):
 
 def test_too_little_space_is_refused(room):
     room.create()
-    Path(room.uri).mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", room.uri]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    with small_disk(Path(room.uri), "1m"):
         done = room.step("preflight", "--database", "shop")
         assert done.code == 3
         assert "GiB free" in done.error
@@ -159,8 +155,6 @@ def test_too_little_space_is_refused(room):
         stem = room.dump()
         mark(room, stem)
         assert room.step("preflight", "--database", "shop").code == 0, "twice the last one fits"
-    finally:
-        subprocess.run(["umount", room.uri], check=True)
 
 
 def test_a_place_that_cannot_be_written(room, fake_s3):
