@@ -57,8 +57,8 @@ lock: | $(UV) ## choose versions anew where requirements*.in changed
 e2e: $(READY) ## tests on a Kubernetes cluster; KUBECONFIG=<its file> E2E_LOAD_IMAGE=<kind, k3d, minikube or a command>
 	@if [[ -z "$$KUBECONFIG" ]]; then \
 		echo "KUBECONFIG is not set: name the kubeconfig of a cluster that the tests may fill and empty" >&2; exit 2; fi
+	$(RUN) -m pytest --timeout 2400 tests/e2e/platform
 	$(RUN) -m pytest --timeout 1800 tests/e2e --ignore=tests/e2e/platform
-	$(RUN) -m pytest --timeout 1800 tests/e2e/platform
 
 compose-up: ## the whole stack in containers (docker compose), healthy when this ends: docs/compose.md
 	deploy/compose/make-secrets

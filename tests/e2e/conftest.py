@@ -47,7 +47,7 @@ VALUES = {
 def facts() -> Iterator[dict[str, Any]]:
     """Figures of the run, written to build/e2e/summary.json."""
     before = json.loads(SUMMARY.read_text()) if SUMMARY.exists() else {}
-    # The tests of the whole platform run on their own, after the others.
+    # The tests of the whole platform run on their own, before the others.
     found: dict[str, Any] = before if before.get("commit") == code_version() else {"commit": code_version()}
     yield found
     SUMMARY.parent.mkdir(parents=True, exist_ok=True)
