@@ -35,10 +35,16 @@ def alertmanager_server(state: State, ports: Mapping[str, int], factor: Fraction
 
 
 def delivered_to_inbox(routing: str, http_port: int, smtp_port: int, host: str = "127.0.0.1") -> str:
-    """The same routes and receivers; every mail goes to the inbox, every webhook to /webhook/<receiver> of it."""
+    """The same routes and receivers; every mail goes to the inbox, every webhook to /webhook/<receiver> of it.
+
+    A receiver's second way of a kind is the copy for the inbox already, and is left out: it would arrive twice.
+    """
     configuration = yaml.safe_load(routing)
     configuration["global"] |= {"smtp_smarthost": f"{host}:{smtp_port}", "smtp_require_tls": False}
     for receiver in configuration["receivers"]:
+        for ways in receiver.values():
+            if isinstance(ways, list):
+                del ways[1:]
         for webhook in receiver.get("webhook_configs", []):
             webhook["url"] = f"http://{host}:{http_port}/webhook/{receiver['name']}"
     return yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=200)

@@ -6,22 +6,21 @@ moment holds its lock, and the keeper looks again later.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from include.local import stack
+from include.local.events import note
+from include.local.keeper_process import looked_file
 from include.local.process import Process
 from include.local.replica import Timing, backoff
 from include.local.state import StackError, State
-from include.local.supervisor import KEEPER, Running, Supervisor
+from include.local.supervisor import Running, Supervisor
 
 LOOK_SECONDS = 1.0
-FRESH_SECONDS = 10.0  # after a look that long ago it does not work any more; starting another counts as looking
 
 
 @dataclass
@@ -95,51 +94,14 @@ class Keeper:
             note(self._state, process.name, "restarted", f"serves after {time.monotonic() - began:.1f} s")
 
 
-def note(state: State, name: str, event: str, detail: str) -> None:
-    """Append an event to the stack's events."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    print(f"{name} {event}: {detail}", flush=True)
-    with events_file(state).open("a") as file:
-        file.write(json.dumps({"at": at, "name": name, "event": event, "detail": detail}) + "\n")
-
-
-def events(state: State) -> list[dict[str, Any]]:
-    """What happened to the processes of this folder, oldest first."""
-    try:
-        return [json.loads(line) for line in events_file(state).read_text().splitlines()]
-    except FileNotFoundError:
-        return []
-
-
-def events_file(state: State) -> Path:
-    """One line of JSON an event."""
-    return state.root / "events.jsonl"
-
-
-def keeper(state: State, dags: Path, asked: Mapping[str, str], after: Sequence[str]) -> Process:
-    """The keeper of the stack in `state`. `asked` are the caller's settings: it describes the same processes."""
-    looked = state.data(KEEPER) / "looked"
-    return Process(
-        name=KEEPER,
-        argv=[sys.executable, "-m", "include.local.keeper", "--dags", str(dags)],
-        env={**asked, "MLOPS_STATE": str(state.root)},
-        ready=lambda: looked.exists() and time.time() - looked.stat().st_mtime < FRESH_SECONDS,
-        address=str(events_file(state)),
-        port=None,
-        after=after,
-    )
-
-
 def main() -> int:
     """Until SIGTERM, which may come at any moment: what it was starting is on record already."""
-    from include.local import stack
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dags", type=Path, required=True)
     dags = parser.parse_args().dags
     state = State.from_environment()
     kept = Keeper(state, lambda: stack.processes(state, state.ports(), dags), stack.inherited_environment())
-    looked = state.data(KEEPER) / "looked"
+    looked = looked_file(state)
     while True:
         kept.look()
         looked.touch()

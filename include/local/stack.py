@@ -11,7 +11,7 @@ from include.local.airflow_standalone import airflow_standalone
 from include.local.alertmanager_server import alertmanager_server
 from include.local.inbox_server import inbox_server
 from include.local.kafka_server import kafka_address, kafka_server
-from include.local.keeper import keeper
+from include.local.keeper_process import keeper
 from include.local.mlflow_server import mlflow_server
 from include.local.model_api import deployment_folder, model_api, model_api_url
 from include.local.postgres_server import database_url, postgres_server, services_folder

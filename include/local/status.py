@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from include.code_version import ROOT
-from include.local.keeper import events
+from include.local.events import events
 from include.local.stack import processes
 from include.local.state import DEFAULT_PORTS, State
 from include.local.supervisor import Supervisor

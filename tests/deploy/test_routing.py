@@ -75,6 +75,14 @@ def test_the_admin_has_a_group_of_his_own() -> None:
 def test_the_admin_gets_mail_and_webhook_also_when_it_is_over() -> None:
     admin = next(receiver for receiver in CONFIG["receivers"] if receiver["name"] == "admin")
     assert set(admin) == {"name", "email_configs", "webhook_configs"}
+    inbox = next(
+        one
+        for one in yaml.safe_load_all((ROOT / "deploy/inbox/inbox.yaml").read_text())
+        if one["kind"] == "Service" and one["metadata"]["name"] == "inbox"
+    )
+    ports = {each["name"]: each["port"] for each in inbox["spec"]["ports"]}
+    assert admin["email_configs"][-1]["smarthost"] == f"inbox.mlops:{ports['smtp']}", "the copy that the drill asks for"
+    assert admin["webhook_configs"][-1]["url"] == f"http://inbox.mlops:{ports['http']}/webhook/admin"
     assert all(way["send_resolved"] for kind in ("email_configs", "webhook_configs") for way in admin[kind])
 
 

@@ -18,6 +18,7 @@ import yaml
 
 from include.code_version import ROOT, code_version
 from include.local import compression
+from include.local.alertmanager_server import ROUTING, delivered_to_inbox
 from tests.e2e.cluster import NAMESPACE, RELEASE, apply, kubectl, run
 
 MANIFESTS = ROOT / "tests" / "e2e" / "manifests" / "drill"
@@ -85,7 +86,7 @@ def dismantle() -> None:
 
 
 def manifests() -> str:
-    """Everything but the scorer, as one file."""
+    """Everything but the scorer, as one file. The inbox is the repository's own."""
     configurations = {"prometheus": _prometheus_files(), "alertmanager": {"alertmanager.yaml": _routing()}}
     known = {
         "namespace": NAMESPACE,
@@ -98,7 +99,8 @@ def manifests() -> str:
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
         for name, files in configurations.items()
     ]
-    return "\n---\n".join([*map(json.dumps, maps), *texts])
+    inbox = run("kubectl", "kustomize", "deploy/inbox").replace(":unset", f":{code_version()}")
+    return "\n---\n".join([*map(json.dumps, maps), *texts, inbox])
 
 
 def _prometheus_files() -> dict[str, str]:
@@ -186,10 +188,4 @@ def _at(address: str) -> dict[str, Any]:
 
 def _routing() -> str:
     """The routes and receivers of deploy/, all of it delivered to the inbox."""
-    text = (ROOT / "deploy" / "alertmanager" / "alertmanager.yaml").read_text()
-    configuration = yaml.safe_load(compression.routing(text, SHORTER))
-    configuration["global"] |= {"smtp_smarthost": "inbox:2525", "smtp_require_tls": False}
-    for receiver in configuration["receivers"]:
-        for webhook in receiver.get("webhook_configs", []):
-            webhook["url"] = f"http://inbox:8025/webhook/{receiver['name']}"
-    return yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True, width=200)
+    return delivered_to_inbox(compression.routing(ROUTING.read_text(), SHORTER), 8025, 2525, "inbox")

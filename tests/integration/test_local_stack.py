@@ -13,7 +13,7 @@ from include.code_version import ROOT
 from include.local import stack
 from include.local.airflow_api import AirflowApi
 from include.local.dag_runs import run_dag, wait_until_parsed
-from include.local.keeper import events
+from include.local.events import events
 from include.local.supervisor import Supervisor
 
 QUEUE = "transactions-dlq"  # nobody reads it

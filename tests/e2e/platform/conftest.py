@@ -26,7 +26,7 @@ class Platform:
 
     def log_in(self, port: int) -> AirflowApi:
         """Airflow's REST API as its first user."""
-        return AirflowApi(f"http://127.0.0.1:{port}", ("admin", self.passwords["admin"]))
+        return AirflowApi(f"http://127.0.0.1:{port}", ("admin", self.passwords["airflow-admin"]))
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +45,9 @@ def platform(facts: dict[str, Any]) -> Iterator[Platform]:
     installation.images()
     began = time.monotonic()
     with object_store() as store:
-        words = installation.passwords()
+        words = installation.passwords(store)
         installation.base(store)
-        installation.secrets_of(words, store)
+        installation.secrets_of(words)
         installation.data_stores()
         with git_server() as repository:
             installation.airflow()

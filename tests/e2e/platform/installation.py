@@ -4,16 +4,17 @@ Stand-ins, as nothing here can pull images: one Kafka broker instead of Strimzi'
 the operator (tests/e2e/drill_platform.py), moto for object storage, a git daemon for the hosting service.
 """
 
-import base64
 import json
 import os
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from deploy.secrets import by_hand
 from include.code_version import ROOT, code_version
 from tests.e2e import cluster
 from tests.e2e.cluster import RELEASE, apply, kubectl, run
@@ -24,10 +25,9 @@ from tests.e2e.platform.object_store import ObjectStore
 NAMESPACES = ("mlops", "airflow")
 CHART_VERSION = "1.22.0"
 OVERLAY = ROOT / "build" / "e2e" / "overlay"
-BASES = ("platform", "postgresql", "mlflow")
-ROLES = ("postgres", "airflow", "mlflow", "backup", "restorer")
+BASES = ("platform", "postgresql", "mlflow", "inbox")
 # The tests have these policies of their own, and the repository's must hold.
-OURS = {"default-deny", "name-resolution", "steps", "mlflow", "mlops-steps"}
+OURS = {"default-deny", "name-resolution", "steps", "mlflow", "mlops-steps", "inbox"}
 SMALL = {"cpu": "20m", "memory": "256Mi"}  # all of it must fit on two cores
 POLICIES = """
 # What the tests have elsewhere than an installation: object storage on another port, the monitoring in the namespace.
@@ -90,13 +90,11 @@ def images() -> None:
         cluster.load_image(name)
 
 
-def passwords() -> dict[str, str]:
-    """One for each role, Redis and Airflow's first user, and Airflow's keys: what a store of secrets would keep."""
-    names = (*ROLES, "redis", "admin")
-    keys = {"api-secret-key": secrets.token_hex(32), "jwt-secret": secrets.token_hex(32)}
-    fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    odd = f"r@:/?#&%x {secrets.token_hex(8)}"  # a shell or a URL would make something of it
-    return {name: secrets.token_urlsafe(12) for name in names} | {"restorer": odd, "fernet-key": fernet} | keys
+def passwords(store: ObjectStore) -> dict[str, str]:
+    """What an operator's folder of secrets would hold; one is such that a shell or a URL would make something of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "restorer").write_text(f"r@:/?#&%x {secrets.token_hex(8)}")
+        return by_hand.values(Path(folder), store.environment())
 
 
 def base(store: ObjectStore) -> None:
@@ -115,7 +113,7 @@ def base(store: ObjectStore) -> None:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [*(os.path.relpath(ROOT / "deploy" / name, OVERLAY) for name in BASES), "policies.yaml"],
-        "images": [{"name": "mlops-dags/mlflow", "newTag": code_version()}],
+        "images": [{"name": f"mlops-dags/{name}", "newTag": code_version()} for name in ("mlflow", "steps")],
         "configMapGenerator": [
             {"name": "mlops-settings", "namespace": each, "behavior": "merge", "literals": literals}
             for each in NAMESPACES
@@ -126,40 +124,10 @@ def base(store: ObjectStore) -> None:
     run("kubectl", "apply", "--server-side", "-f", "deploy/platform/namespaces.yaml")
 
 
-def secrets_of(words: dict[str, str], store: ObjectStore) -> None:
-    """Everything that is named in deploy/ and helm-values/ and stands nowhere."""
-    services = {
-        name: "".join(
-            f"[{database}]\nhost=postgres\nuser={role}\npassword={words[role]}\ndbname={database}\n\n"
-            for database in ("mlflow", "airflow")
-        )
-        for name, role in (("backup-databases", "backup"), ("restore-databases", "restorer"))
-    }
-    here = {
-        "postgres-passwords": {role: words[role] for role in ROLES},
-        "mlflow": {"database": f"postgresql+psycopg2://mlflow:{words['mlflow']}@postgres:5432/mlflow"},
-        "mlops-secrets": {"MLOPS_REDIS_PASSWORD": words["redis"], **store.environment()},
-        **{name: {"pg_service.conf": text} for name, text in services.items()},
-    }
-    login = {"access_key_id": store.access_key, "secret_access_key": store.secret_key}
-    logs = {"conn_type": "aws", "login": login["access_key_id"], "password": login["secret_access_key"],
-            "extra": {"region_name": store.region, "endpoint_url": store.url}}  # fmt: skip
-    database = f"postgresql+psycopg2://airflow:{words['airflow']}@postgres.mlops.svc.cluster.local:5432/airflow"
-    there = {
-        "airflow-db": {"connection": database},
-        "airflow-keys": {name: words[name] for name in ("fernet-key", "api-secret-key", "jwt-secret")},
-        "airflow-admin": {"password": words["admin"]},
-        "airflow-connections": {
-            "AIRFLOW_CONN_AIRFLOW_LOGS": json.dumps(logs),
-            "AIRFLOW_CONN_MLOPS_GIT": json.dumps({"conn_type": "git", "host": git_server.URL}),
-        },
-    }
-    for namespace, found in (("mlops", here), ("airflow", there)):
-        for name, data in found.items():
-            apply(json.dumps({
-                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
-                "stringData": data,
-            }), namespace)  # fmt: skip
+def secrets_of(words: dict[str, str]) -> None:
+    """As docs/install.md makes them; Prometheus and Alertmanager are in no namespace of their own here."""
+    found = by_hand.manifests(words, git_server.URL)
+    by_hand.apply([one for one in found if one["metadata"]["namespace"] in NAMESPACES])
 
 
 def data_stores() -> None:

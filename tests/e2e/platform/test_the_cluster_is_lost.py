@@ -46,7 +46,7 @@ def test_from_nothing_to_a_served_model_and_its_history(
         took[what] = round(time.monotonic() - began)
 
     installation.base(platform.store)
-    installation.secrets_of(platform.passwords, platform.store)
+    installation.secrets_of(platform.passwords)
     installation.data_stores()
     done("empty data stores")
     _restore("mlflow")

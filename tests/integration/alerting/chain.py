@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
+from include.local.alertmanager_server import ROUTING, delivered_to_inbox
 from tests.integration.alerting.fake_replicas import MOST, FakeReplicas
 from tests.integration.alerting.relays import MailRelay, WebhookRelay, wait_until
 
@@ -181,11 +182,8 @@ class Chain:
             (self.folder / name).write_text(text)
 
     def _alertmanager_config(self) -> dict[str, Any]:
-        config = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yaml").read_text())
-        config["global"].update(smtp_smarthost=f"127.0.0.1:{self.ports['relay-smtp']}", smtp_require_tls=False)
-        for receiver in config["receivers"]:
-            for webhook in receiver.get("webhook_configs", []):
-                webhook["url"] = f"{self.webhook.address}/{receiver['name']}"
+        text = delivered_to_inbox(ROUTING.read_text(), self.webhook.port, self.ports["relay-smtp"])
+        config = yaml.safe_load(text)
         for route in (config["route"], *config["route"]["routes"]):
             route.update(group_wait="1s", group_interval="3s", repeat_interval="1h")
         return config

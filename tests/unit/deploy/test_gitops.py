@@ -64,7 +64,7 @@ def test_waves(applications: dict[str, Manifest]) -> None:
         {"strimzi", "external-secrets"},
         {"secrets-mlops", "secrets-airflow", "secrets-monitoring", "storage"},
         {"postgresql", "kafka"},
-        {"monitoring", "pushgateway", "rules", "mlflow"},
+        {"monitoring", "pushgateway", "rules", "mlflow", "inbox"},
         {"model-api", "scorer", "airflow"},
     ]
     for name, application in applications.items():
@@ -205,6 +205,18 @@ def test_our_images_are_of_the_commit(installed: list[Manifest]) -> None:
     assert '"image": "mlops-dags/' not in text
     settings = [each["data"] for each in installed if each["metadata"]["name"] == "mlops-settings"]
     assert {each["MLOPS_STEP_IMAGE"] for each in settings} == {f"{registry}/steps"}
+
+
+def test_settings_name_services_that_are_installed(installed: list[Manifest]) -> None:
+    """Those of the namespace itself; the monitoring's come from its chart."""
+    services = {each["metadata"]["name"] for each in installed if each["kind"] == "Service"}
+    services |= {f"{each['metadata']['name']}-kafka-bootstrap" for each in installed if each["kind"] == "Kafka"}
+    lines = (ROOT / "deploy/platform/settings.env").read_text().splitlines()
+    hosts = {
+        found[1] for line in lines if (found := re.fullmatch(r"MLOPS_\w+=(?:https?://|redis://)?([a-z-]+):\d.*", line))
+    }
+    assert {"inbox", "mlflow", "mlops-kafka-bootstrap", "model-api-redis"} <= hosts
+    assert hosts <= services
 
 
 def test_an_environment_without_a_commit_is_refused() -> None:

@@ -10,7 +10,7 @@ from include.code_version import ROOT
 from include.settings import Settings
 from tests.e2e.chart_policy import offences
 
-FOLDERS = ("platform", "postgresql", "mlflow")
+FOLDERS = ("platform", "postgresql", "mlflow", "inbox")
 VALUES = ROOT / "helm-values"
 
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from include.local import keeper as keeper_module
-from include.local.keeper import Keeper, events
+from include.local.events import events
+from include.local.keeper import Keeper
 from include.local.process import Process, answers_http
 from include.local.replica import Timing
 from include.local.state import State, any_free_port
