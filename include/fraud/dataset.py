@@ -109,6 +109,7 @@ def _refuse_gaps(lake: Lake, plan: Plan) -> None:
             f"the lake {lake.uri} has no transactions of {len(missing)} days that the windows need, from {missing[0]} "
             f"to {missing[-1]}; fill the gap with: "
             f"python -m include.fraud.ingest --first {missing[0]} --last {missing[-1]}"
+            " (in Airflow: trigger ingest_transactions with these days)"
         )
 
 

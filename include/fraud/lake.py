@@ -111,6 +111,7 @@ class Lake:
             raise BadInput(
                 f"the lake {self.uri} has no {kind}{_ranges(missing)}; fill the gap with: "
                 f"python -m include.fraud.ingest --first {missing[0]} --last {missing[-1]}"
+                " (in Airflow: trigger ingest_transactions with these days)"
             )
         return pl.concat([pl.DataFrame(schema=schema), *(frame for frame in frames if frame is not None)])
 
