@@ -105,6 +105,7 @@ class PodStep(KubernetesPodOperator):
                 *_mounts(granted),
             ],
             container_resources=_resources(size),
+            priority_class_name=size.priority,
             security_context=k8s.V1PodSecurityContext(run_as_non_root=True, fs_group=STEP_USER),
             container_security_context=LOCKED_DOWN,
             # The XCom sidecar is a container like any other: the restricted level applies to it too.
