@@ -215,6 +215,7 @@ def _bundle(refresh: int) -> list[dict[str, Any]]:
 
 
 def remove() -> None:
-    """Both namespaces with all that is in them, claims included."""
+    """Both namespaces with all that is in them, claims included, and what is in none."""
     run("kubectl", "delete", "namespace", *NAMESPACES, "--ignore-not-found", "--wait=true", timeout=300)
+    run("kubectl", "delete", "--ignore-not-found", "-f", "deploy/platform/priorities.yaml")
     shutil.rmtree(OVERLAY, ignore_errors=True)
