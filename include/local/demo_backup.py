@@ -76,11 +76,15 @@ def _approve(address: str, said: list[str]) -> None:
     api = AirflowApi(address)
     deadline = time.monotonic() + APPROVE_WITHIN
     while time.monotonic() < deadline:
-        for run in api.runs(RESTORE):
-            if run["state"] == "running" and (question := _question(api, run["dag_run_id"])):
-                api.answer(RESTORE, run["dag_run_id"], "approve", "Approve")
+        running = [run["dag_run_id"] for run in api.runs(RESTORE) if run["state"] == "running"]
+        if said and not running:
+            return
+        # Airflow asks again when the answer comes before its scheduler has noticed that the task waits: it takes the
+        # end of the waiting task's process for a lost task, and tries it once more.
+        for run_id in running:
+            if question := _question(api, run_id):
+                api.answer(RESTORE, run_id, "approve", "Approve")
                 said.append(question)
-                return
         time.sleep(1)
 
 
