@@ -1,7 +1,5 @@
 """The demo's backup: every database is backed up and verified, a table is lost, and a restore brings it back."""
 
-import threading
-import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +8,14 @@ import psycopg2  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
-from include.local.airflow_api import AirflowApi, AirflowApiError, Json
+from include.local.airflow_api import AirflowApi, Json
+from include.local.approval import RESTORE, approve_the_next_restore
 from include.local.dag_runs import DagRun, run_dag, wait_until_parsed
 from include.local.demo_retrain import Verdict
 from include.local.postgres_server import USER
 
-BACKUP, RESTORE = "backup_databases", "restore_database"
+BACKUP = "backup_databases"
 DATABASE, LOST = "mlflow", "metrics"  # what is lost, and of which database
-APPROVE_WITHIN = 600.0
 
 
 @dataclass
@@ -59,9 +57,7 @@ def _lose_and_restore(demo: BackupDemo, api: AirflowApi, postgres: str, console:
     _execute(postgres, f"DROP TABLE {LOST}")
     console.print(f"dropped table {LOST} of {DATABASE}, which had {before:,} rows", highlight=False)
     wait_until_parsed(api, RESTORE, console)
-    said: list[str] = []
-    person = threading.Thread(target=_approve, args=(api.address, said), daemon=True)
-    person.start()
+    said = approve_the_next_restore(AirflowApi(api.address))
     run = run_dag(api, RESTORE, {"database": DATABASE, "backup": "latest", "approve": True}, console)
     demo.runs.append(run)
     plan = api.xcom(RESTORE, run.run_id, "stage") or {}
@@ -69,33 +65,6 @@ def _lose_and_restore(demo: BackupDemo, api: AirflowApi, postgres: str, console:
     after = _rows(postgres) if run.state == "success" else None
     told = f"{LOST}: {before:,} rows, dropped, {after if after is None else format(after, ',')} rows after the restore"
     demo.verdicts.append(Verdict("restore", after == before and bool(said), told))
-
-
-def _approve(address: str, said: list[str]) -> None:
-    """As a person would who has read what would change."""
-    api = AirflowApi(address)
-    deadline = time.monotonic() + APPROVE_WITHIN
-    while time.monotonic() < deadline:
-        running = [run["dag_run_id"] for run in api.runs(RESTORE) if run["state"] == "running"]
-        if said and not running:
-            return
-        # Airflow asks again when the answer comes before its scheduler has noticed that the task waits: it takes the
-        # end of the waiting task's process for a lost task, and tries it once more.
-        for run_id in running:
-            if question := _question(api, run_id):
-                api.answer(RESTORE, run_id, "approve", "Approve")
-                said.append(question)
-        time.sleep(1)
-
-
-def _question(api: AirflowApi, run_id: str) -> str:
-    """What the run asks now; nothing while it does not."""
-    try:
-        return api.question(RESTORE, run_id, "approve")
-    except AirflowApiError as error:
-        if error.status == 404:
-            return ""
-        raise
 
 
 def _rows(postgres: str) -> int:

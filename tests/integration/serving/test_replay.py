@@ -75,6 +75,7 @@ SERVED = Fold(date(2018, 7, 11))  # the newest model that could be trained on th
 def real_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = Path(os.environ.get("MLOPS_REAL_DATA", ROOT.parent / "shared" / "data"))
     if not any(folder.glob("*.parquet")):
+        assert "MLOPS_REAL_DATA" not in os.environ, f"MLOPS_REAL_DATA={folder}: no Parquet file in it"
         pytest.skip(f"no published data: set MLOPS_REAL_DATA to a folder of its Parquet files ({folder} has none)")
     lake = tmp_path / "real-lake"
     first = SERVED.train_first - timedelta(days=HISTORY_DAYS)
