@@ -4,7 +4,7 @@
 compares it with the backup's manifest and says what would change. `approve` waits in the UI for a person, for a day at
 the most: a no, or nobody, ends the run and changes nothing. `swap` then takes the live database's connections away and
 exchanges the two names in one transaction; what was live stays under a dated name for a week. `discard` drops what was
-staged and not swapped, whatever happened.
+staged and not swapped, whatever happened; `restored` is green only when the swap was made.
 
 **When it fails**
 
@@ -20,6 +20,7 @@ from airflow.sdk import DAG, TriggerRule, task
 
 from include.backup.form import RestoreForm
 from include.pipeline.approval import approval
+from include.pipeline.end import end
 from include.pipeline.form import form
 from include.pipeline.house import HOUSE
 from include.pipeline.step import step
@@ -76,4 +77,5 @@ with DAG(
     )
     stage >> what_next() >> [approve, swap]
     approve >> swap
+    swap >> end("restored")
     [approve, swap] >> discard.as_teardown(on_failure_fail_dagrun=True)

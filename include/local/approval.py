@@ -6,14 +6,14 @@ import time
 from include.local.airflow_api import AirflowApi, AirflowApiError
 
 RESTORE, ASKS = "restore_database", "approve"
+# Airflow 3.3 loses an answer that comes before its scheduler has noticed that the task waits: it takes the end of the
+# waiting task's process for a lost task, and asks again after the delay of a retry. People are slower than that.
+READING_SECONDS = 5.0
 APPROVE_WITHIN = 600.0
 
 
 def approve_the_next_restore(api: AirflowApi) -> list[str]:
     """Says yes, in the background, as often as the next run of ``restore_database`` asks.
-
-    Airflow asks again when the answer comes before its scheduler has noticed that the task waits: it takes the end of
-    the waiting task's process for a lost task, and tries it once more.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def _approve(api: AirflowApi, said: list[str]) -> None:
             return
         for run_id in running:
             if question := _question(api, run_id):
+                time.sleep(READING_SECONDS)
                 api.answer(RESTORE, run_id, ASKS, "Approve")
                 said.append(question)
         time.sleep(1)

@@ -62,6 +62,15 @@ def test_the_team_is_told_of_every_failed_run(dags):
         assert (dag.on_failure_callback, dag.on_success_callback) == (tell_failure, tell_success), dag.dag_id
 
 
+def test_no_teardown_hides_a_failure(dags):
+    """Of the tasks that end a run only the last counts: a teardown that may fail the run, after a task that failed."""
+    for dag in dags.values():
+        for task in dag.tasks:
+            followers = [dag.get_task(follower) for follower in task.downstream_task_ids]
+            hidden = followers and all(follower.is_teardown for follower in followers)
+            assert not (hidden and any(follower.on_failure_fail_dagrun for follower in followers)), task
+
+
 def test_bad_input_and_refusals_are_not_tried_again(dags):
     from include.pipeline.outcome import StepBadInput, StepFailed, StepRefused, settle
 

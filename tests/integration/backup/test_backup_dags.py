@@ -62,6 +62,14 @@ def test_back_up_lose_and_restore(airflow: Airflow, room: Room, pushgateway: str
         assert PASSWORD not in run.stdout + run.stderr
 
 
+def test_a_restore_of_nothing_fails_the_run(airflow: Airflow, room: Room) -> None:
+    """The teardown succeeds and comes last: it must not make a success of the run."""
+    before = room.server.databases()
+    tried = airflow.test("restore_database", database="shop", backup="7", approve=False)
+    assert tried.returncode != 0, tried.stdout[-4000:]
+    assert room.server.databases() == before
+
+
 def test_a_backup_that_is_not_verified_fails_the_run_and_is_told(
     airflow: Airflow, room: Room, pushgateway: str, fake_program: Callable[..., str]
 ) -> None:
