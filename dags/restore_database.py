@@ -4,7 +4,7 @@
 compares it with the backup's manifest and says what would change. `approve` waits in the UI for a person, for a day at
 the most: a no, or nobody, ends the run and changes nothing. `swap` then takes the live database's connections away and
 exchanges the two names in one transaction; what was live stays under a dated name for a week. `discard` drops what was
-staged and not swapped, whatever happened; `restored` is green only when the swap was made.
+staged and not swapped, whatever happened; `restored` is green only when `swap` succeeded.
 
 **When it fails**
 

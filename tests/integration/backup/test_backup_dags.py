@@ -66,6 +66,7 @@ def test_a_restore_of_nothing_fails_the_run(airflow: Airflow, room: Room) -> Non
     """The teardown succeeds and comes last: it must not make a success of the run."""
     before = room.server.databases()
     tried = airflow.test("restore_database", database="shop", backup="7", approve=False)
+    assert "end task task_id=discard" in tried.stdout, tried.stdout[-4000:]
     assert tried.returncode != 0, tried.stdout[-4000:]
     assert room.server.databases() == before
 
